@@ -1,0 +1,44 @@
+"""MetaMask from nothing: contrastive learning's two defects, and a learned mask that repairs them.
+
+The modules, each one concept, each importing only from those before it: `data`, `views`,
+`encoders`, `contrastive`, `evaluation`, `training`; beside them `plots`, `exercises`, `claims`,
+`classroom` and `cli`. Names are looked up when first used, so `import mmlite` costs nothing.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "ImageSet": "data",
+    "device": "data",
+    "load": "data",
+    "plant_background": "data",
+    "TwoViews": "views",
+    "encode": "encoders",
+    "projector": "encoders",
+    "resnet18": "encoders",
+    "small_conv": "encoders",
+    "alignment": "contrastive",
+    "nt_xent": "contrastive",
+    "uniformity": "contrastive",
+    "few_label_accuracy": "evaluation",
+    "knn_accuracy": "evaluation",
+    "linear_probe_accuracy": "evaluation",
+    "neighbours": "evaluation",
+    "paired_difference": "evaluation",
+    "fit": "training",
+    "claim": "claims",
+    "check": "exercises",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str):
+    if name in _HOME:
+        return getattr(import_module(f"mmlite.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'mmlite' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

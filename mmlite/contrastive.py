@@ -1,0 +1,166 @@
+"""The contrastive loss NT-Xent, and the two properties it trades: alignment and uniformity.
+
+Two views of one image should land close together on the unit sphere (alignment), the images should
+spread over it (uniformity). NT-Xent asks for both at once: each view must pick its partner out of
+all other views of the batch, by a softmax over cosine similarities.
+"""
+
+import math
+from numbers import Real
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# Below this length a vector's direction is lost in float32: a loss refuses it where it can see
+# it, and elsewhere the gradient stays below 1e7 instead of growing without bound.
+SHORTEST = 1e-7
+
+
+def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.2) -> Tensor:
+    r"""Return the NT-Xent loss of two views (SimCLR, Chen et al. 2020, equation 1).
+
+    With s_{ij} the cosine similarity of rows i and j of [z1; z2] and p(i) the row that holds the
+    other view of i's image, it is the mean over all 2N rows of
+
+        −log( exp(s_{i,p(i)} / τ) / Σ_{j ≠ i} exp(s_{ij} / τ) ).
+
+    Computed in float32 (float64 for float64 input), also under autocast, through a log-softmax, so
+    it neither overflows at a small τ nor loses half-precision input.
+
+    Args:
+        z1, z2: projections of the two views, float [N, P], N >= 2; row i of both is image i.
+        temperature: τ > 0.
+
+    Returns:
+        The loss, a scalar >= 0 in float32 (float64 for float64 input).
+
+    Raises:
+        ValueError: shapes, types or the temperature are wrong. On a CPU, outside torch.compile
+            and vmap, also NaN, infinities and vectors without length; on a GPU a look at values
+            would make it wait, and `mmlite.fit` stops at a loss that is not finite.
+    """
+    _check_pair("nt_xent", z1, z2)
+    _check_temperature(temperature)
+    n = len(z1)
+    with torch.autocast(z1.device.type, enabled=False):
+        z = torch.cat([_unit_rows(z1, "z1"), _unit_rows(z2, "z2")])
+        similarity = z @ z.T / temperature  # [2N, 2N]
+        similarity.diagonal().fill_(-torch.inf)  # a view never competes with itself
+        partner = torch.arange(2 * n, device=z.device).roll(n)
+        return F.cross_entropy(similarity, partner)
+
+
+def alignment(z1: Tensor, z2: Tensor, alpha: float = 2.0) -> Tensor:
+    """Return how far apart two views lie: the mean of ‖u1 − u2‖^α over unit vectors u = z / ‖z‖.
+
+    (Wang & Isola 2020, equation for ℒ_align in section 4.1.) 0 when all views agree.
+
+    Args:
+        z1, z2: float [N, P]; row i of both is image i.
+        alpha: the distance's exponent, > 0.
+
+    Returns:
+        A scalar >= 0.
+
+    Raises:
+        ValueError: as `nt_xent`, or alpha <= 0.
+    """
+    _check_pair("alignment", z1, z2, least=1)
+    if not alpha > 0:
+        raise ValueError(f"alpha must be greater than 0, got {alpha}")
+    difference = _unit_rows(z1, "z1") - _unit_rows(z2, "z2")
+    return difference.square().sum(1).pow(alpha / 2).mean()
+
+
+def uniformity(z: Tensor, t: float = 2.0) -> Tensor:
+    """Return how evenly vectors spread over the sphere: log mean exp(−t ‖u_i − u_j‖²), i < j.
+
+    (Wang & Isola 2020, equation for ℒ_uniform in section 4.1.) 0 when all vectors point one way,
+    lower when they spread.
+
+    Args:
+        z: float [N, P], N >= 2.
+        t: the kernel's sharpness, > 0.
+
+    Returns:
+        A scalar <= 0.
+
+    Raises:
+        ValueError: as `nt_xent`, or t <= 0.
+    """
+    _check_pair("uniformity", z, z)
+    if not t > 0:
+        raise ValueError(f"t must be greater than 0, got {t}")
+    n = len(z)
+    with torch.autocast(z.device.type, enabled=False):
+        u = _unit_rows(z, "z")
+        exponent = t * (2 * u @ u.T - 2)  # −t ‖u_i − u_j‖² of unit vectors
+        exponent.diagonal().fill_(-torch.inf)
+        return exponent.flatten().logsumexp(0) - math.log(n * (n - 1))
+
+
+def _check_pair(name: str, z1: Tensor, z2: Tensor, least: int = 2) -> None:
+    for label, z in (("z1", z1), ("z2", z2)):
+        if not isinstance(z, Tensor) or not z.is_floating_point():
+            kind = z.dtype if isinstance(z, Tensor) else type(z).__name__
+            raise ValueError(f"{name} takes floating-point tensors, but {label} is {kind}")
+    if z1.dim() != 2 or z1.shape != z2.shape or z1.shape[1] < 1:
+        raise ValueError(
+            f"{name} takes two projections of one shape [N, P], "
+            f"got {list(z1.shape)} and {list(z2.shape)}"
+        )
+    if len(z1) < least:
+        raise ValueError(
+            f"{name} needs at least {least} images to compare, got N = {len(z1)}; "
+            "is the last batch of an epoch smaller than the others?"
+        )
+    if z1.device != z2.device:
+        raise ValueError(f"{name} got z1 on {z1.device} and z2 on {z2.device}; move one of them")
+
+
+def _check_temperature(temperature: float) -> None:
+    # beyond 1e-30, similarity / τ leaves float32
+    if not (isinstance(temperature, Real) and 1e-30 <= temperature < math.inf):
+        raise ValueError(
+            f"temperature must be a positive finite number (at least 1e-30), got {temperature!r}"
+        )
+
+
+def _unit_rows(z: Tensor, name: str) -> Tensor:
+    """Return z / ‖z‖ by rows in at least float32; check the values where a look is free."""
+    z = z.to(torch.promote_types(z.dtype, torch.float32))
+    largest = z.detach().abs().amax(1, keepdim=True)
+    # Cosines do not change with length, so a constant factor against overflow keeps the gradient.
+    z = z / largest.clamp(min=1)
+    squared = z.square().sum(1, keepdim=True)
+    _check_values(largest, squared.detach(), name)
+    return z * (squared + SHORTEST**2).rsqrt()
+
+
+def _check_values(largest: Tensor, squared: Tensor, name: str) -> None:
+    """Raise for rows that have no direction: NaN, infinite or zero ones.
+
+    Only where looking is free: on a GPU it would wait for the device, and inside torch.compile
+    and vmap a value cannot be looked at.
+    """
+    if torch.compiler.is_compiling() or largest.device.type != "cpu":
+        return
+    try:
+        fine = bool((torch.isfinite(largest) & (squared > SHORTEST**2)).all())
+    except RuntimeError:  # vmap: these values stand for many
+        return
+    if fine:
+        return
+    finite = torch.isfinite(largest).flatten()
+    if not finite.all():
+        row = int((~finite).nonzero()[0])
+        raise ValueError(
+            f"row {row} of {name} holds NaN or an infinity; look for a learning rate that is too "
+            "high or a division by zero before it"
+        )
+    row = int((squared.flatten() <= SHORTEST**2).nonzero()[0])
+    raise ValueError(
+        f"row {row} of {name} is a zero vector (shorter than {SHORTEST:g}), so it has no direction "
+        "to compare; does the last layer of the head end in a ReLU, or is an input empty?"
+    )

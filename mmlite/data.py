@@ -1,0 +1,354 @@
+"""Images on a device.
+
+`load` gives a whole data set as one tensor of bytes, so that batches and views never leave the
+device. `plant_background` composes each image over a random texture of its own: a confounder whose
+truth is known, because `nuisance` holds the numbers that made the texture.
+"""
+
+import hashlib
+import io
+import math
+import os
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+FASHION_CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+FASHION_SHA256 = "5bd2701e11b038dd60d4e3bcc3fc9ceeb63d7b754fc80b75cfd492899a5d1a00"
+TEXTURE_FREQUENCIES = 3  # cosines of 0, 1 and 2 half-waves along each axis: 9 smooth modes
+
+
+class DataError(RuntimeError):
+    """A data file is missing or damaged; the message names it and says how to mend it."""
+
+
+def device() -> torch.device:
+    """Return the device to work on: `MMLITE_DEVICE` if set, else cuda, then mps, then cpu.
+
+    Raises:
+        ValueError: `MMLITE_DEVICE` names no device that this machine has.
+    """
+    wanted = os.environ.get("MMLITE_DEVICE")
+    if not wanted:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(wanted)
+        torch.empty(1, device=chosen)
+    # torch reports an unknown name, an absent driver and an index too high in three ways
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"MMLITE_DEVICE={wanted!r} is not a device of this machine "
+            f"({str(error).splitlines()[0]}); set it to cpu, cuda, cuda:0 or mps, or unset it"
+        ) from error
+    return chosen
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images with their labels, on one device.
+
+    Attributes:
+        images: uint8 [N, C, H, W].
+        labels: int64 [N].
+        classes: the classes' names; label `i` means `classes[i]`. A label of -1 means unlabelled.
+        name: where the images come from.
+        nuisance: float32 [N, K], what is known of each image beside its class, or None.
+
+    Raises:
+        ValueError: a tensor has another type, shape or device.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    name: str = "images"
+    nuisance: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.dim() != 4:
+            raise ValueError(
+                f"images must be uint8 of shape [N, C, H, W], "
+                f"got {self.images.dtype} of shape {list(self.images.shape)}"
+            )
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            raise ValueError(
+                f"labels must be int64 of shape [{len(self.images)}], one for each image, "
+                f"got {self.labels.dtype} of shape {list(self.labels.shape)}"
+            )
+        if self.nuisance is not None and self.nuisance.shape[:1] != self.images.shape[:1]:
+            raise ValueError(
+                f"nuisance must have one row for each of the {len(self.images)} images, "
+                f"got shape {list(self.nuisance.shape)}"
+            )
+
+    @property
+    def device(self) -> torch.device:
+        return self.images.device
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index):
+        """`[int]` gives (image uint8 [C, H, W], label); a slice, list or tensor an `ImageSet`."""
+        if isinstance(index, (int, np.integer)):
+            return self.images[index], int(self.labels[index])
+        nuisance = None if self.nuisance is None else self.nuisance[index]
+        return replace(
+            self, images=self.images[index], labels=self.labels[index], nuisance=nuisance
+        )
+
+    def to(self, device: torch.device | str) -> "ImageSet":
+        """Return the same images on `device`."""
+        nuisance = None if self.nuisance is None else self.nuisance.to(device)
+        return replace(
+            self, images=self.images.to(device), labels=self.labels.to(device), nuisance=nuisance
+        )
+
+    def __repr__(self) -> str:
+        shape = "×".join(str(n) for n in self.images.shape[1:])
+        known = "" if self.nuisance is None else f", nuisance [{self.nuisance.shape[1]}]"
+        return (
+            f"ImageSet({self.name}: {len(self):,} images {shape}, "
+            f"{len(self.classes)} classes{known}, on {self.device})"
+        )
+
+
+def load(
+    name: str,
+    split: str,
+    size: int | None = None,
+    seed: int = 0,
+    root: str | Path | None = None,
+    download: bool = False,
+) -> ImageSet:
+    """Load a data set onto the CPU; `.to(mmlite.device())` moves it.
+
+    Args:
+        name: "fashion" (shipped with the package: 10,000 + 2,000 images), or one of
+            "fashion-mnist", "cifar10", "cifar100", "stl10", "tiny-imagenet".
+        split: "train" or "test"; "stl10" also has "unlabeled".
+        size: how many images to take, the classes as equal as they can be; all of them by default.
+        seed: which ones, when `size` is given.
+        root: the folder that holds the downloaded sets; by default `MMLITE_DATA`, else `data`.
+        download: let torchvision fetch a set that is not there yet.
+
+    Raises:
+        ValueError: an unknown name or split, or a size that the set does not have.
+        DataError: a file is missing or damaged.
+    """
+    if name != "fashion" and name not in _SOURCES:
+        known = ", ".join(["fashion", *_SOURCES])
+        raise ValueError(f"there is no data set {name!r}; the sets are: {known}")
+    splits = ("train", "test", "unlabeled") if name == "stl10" else ("train", "test")
+    if split not in splits:
+        raise ValueError(f"{name} has no split {split!r}; its splits are: {', '.join(splits)}")
+    if name == "fashion":
+        whole = _load_shipped(split)
+    else:
+        folder = Path(root or os.environ.get("MMLITE_DATA", "data"))
+        whole = _load_from_folder(name, split, folder, download)
+    return whole if size is None else balanced_subset(whole, size, seed)
+
+
+def balanced_subset(image_set: ImageSet, size: int, seed: int = 0) -> ImageSet:
+    """Return `size` random images in random order, the classes as equal as they can be.
+
+    Raises:
+        ValueError: `size` is not between 1 and the number of images.
+    """
+    if not 1 <= size <= len(image_set):
+        raise ValueError(f"size must be between 1 and {len(image_set):,}, got {size:,}")
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(image_set), generator=generator)
+    labels = image_set.labels.cpu()[order]
+    # An image's place among the shuffled images of its class: taking the lowest places first
+    # takes the classes in turn.
+    place = torch.empty_like(labels)
+    for label in labels.unique():
+        members = labels == label
+        place[members] = torch.arange(int(members.sum()))
+    chosen = order[place.argsort(stable=True)[:size]]
+    shuffled = chosen[torch.randperm(size, generator=generator)]
+    return image_set[shuffled.to(image_set.device)]
+
+
+def _load_shipped(split: str) -> ImageSet:
+    path = resources.files("mmlite") / "datasets" / "fashion.npz"
+    mend = "install mmlite again, or run `git checkout mmlite/datasets` in a clone"
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"the shipped data file {path} cannot be read ({error}); {mend}") from error
+    if hashlib.sha256(raw).hexdigest() != FASHION_SHA256:
+        raise DataError(
+            f"the shipped data file {path} is damaged: its checksum is not the one published "
+            f"with this version; {mend}"
+        )
+    with np.load(io.BytesIO(raw)) as arrays:
+        images = torch.from_numpy(arrays[f"{split}_images"]).unsqueeze(1)
+        labels = torch.from_numpy(arrays[f"{split}_labels"]).long()
+    return ImageSet(images, labels, FASHION_CLASSES, name=f"fashion/{split}")
+
+
+def _load_from_folder(name: str, split: str, root: Path, download: bool) -> ImageSet:
+    try:
+        images, labels, classes = _SOURCES[name](root, split, download)
+    except DataError:
+        raise
+    # whatever a missing, truncated or foreign file makes torchvision or PIL raise
+    except Exception as error:
+        fetch = (
+            "download it by hand from http://cs231n.stanford.edu/tiny-imagenet-200.zip and unpack "
+            "it there"
+            if name == "tiny-imagenet"
+            else f"remove what is damaged there and call load({name!r}, {split!r}, download=True)"
+        )
+        raise DataError(
+            f"{name} is missing or damaged in {root.resolve()} "
+            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no detail'})"
+            f"; {fetch}, or pass root= or set MMLITE_DATA to the folder that has it"
+        ) from error
+    return ImageSet(
+        torch.as_tensor(np.ascontiguousarray(images)),
+        torch.as_tensor(np.asarray(labels)).long(),
+        tuple(classes),
+        name=f"{name}/{split}",
+    )
+
+
+def _fashion_mnist(root: Path, split: str, download: bool):
+    from torchvision.datasets import FashionMNIST
+
+    source = FashionMNIST(root, train=split == "train", download=download)
+    return source.data.numpy()[:, None], source.targets, FASHION_CLASSES
+
+
+def _cifar(root: Path, split: str, download: bool, kind: str):
+    from torchvision import datasets
+
+    source = getattr(datasets, kind)(root, train=split == "train", download=download)
+    return source.data.transpose(0, 3, 1, 2), source.targets, source.classes
+
+
+def _stl10(root: Path, split: str, download: bool):
+    from torchvision.datasets import STL10
+
+    source = STL10(root, split=split, download=download)
+    return source.data, source.labels, source.classes
+
+
+def _tiny_imagenet(root: Path, split: str, download: bool):
+    from PIL import Image
+
+    folder = root / "tiny-imagenet-200"
+    wnids = (folder / "wnids.txt").read_text().split()
+    lines = (folder / "words.txt").read_text().splitlines()
+    words = dict(line.split("\t", 1) for line in lines if "\t" in line)
+    label_of = {wnid: label for label, wnid in enumerate(wnids)}
+    if split == "train":
+        files = [
+            (path, label_of[wnid])
+            for wnid in wnids
+            for path in sorted((folder / "train" / wnid / "images").glob("*.JPEG"))
+        ]
+    else:  # the published test images have no labels: the validation images stand in
+        rows = (folder / "val" / "val_annotations.txt").read_text().splitlines()
+        pairs = [row.split("\t")[:2] for row in rows]
+        files = [(folder / "val" / "images" / name, label_of[wnid]) for name, wnid in pairs]
+    if not files:
+        raise DataError(f"tiny-imagenet has no {split} images in {folder}; unpack the zip again")
+    images = []
+    for path, _ in files:
+        try:
+            with Image.open(path) as image:
+                images.append(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
+        except OSError as error:
+            raise DataError(f"{path} is missing or damaged; unpack the zip again") from error
+    classes = [words.get(wnid, wnid).split(",")[0] for wnid in wnids]
+    return np.stack(images), [label for _, label in files], classes
+
+
+_SOURCES: dict[str, Callable] = {
+    "fashion-mnist": _fashion_mnist,
+    "cifar10": lambda *args: _cifar(*args, kind="CIFAR10"),
+    "cifar100": lambda *args: _cifar(*args, kind="CIFAR100"),
+    "stl10": _stl10,
+    "tiny-imagenet": _tiny_imagenet,
+}
+
+
+def plant_background(image_set: ImageSet, strength: float, seed: int = 0) -> ImageSet:
+    """Compose each image, randomly tinted, over a smooth random colour texture of its own.
+
+    With g an image's brightness in 0..1, the result is g · tint + (1 − g) · strength · texture,
+    where texture = clamp(1/2 + Σ nuisance_k φ_k, 0, 1) and φ are the first 3 × 3 cosine modes of
+    each of the three colours. Any two views of an image share its texture: a confounder whose
+    truth is known.
+
+    Args:
+        image_set: images with 1 or 3 channels; colour is first reduced to brightness.
+        strength: 0 (black background) to 1.
+        seed: seeds textures and tints. Sets of different names get different textures from one
+            seed, so that a test image does not carry a training image's background.
+
+    Returns:
+        Colour images [N, 3, H, W] whose `nuisance` is float32 [N, 27], on the same device.
+
+    Raises:
+        ValueError: the strength is outside 0..1, or the images have another number of channels.
+    """
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength must be between 0 and 1, got {strength}")
+    count, channels, height, width = image_set.images.shape
+    if channels not in (1, 3):
+        raise ValueError(f"plant_background takes images with 1 or 3 channels, got {channels}")
+    generator = torch.Generator().manual_seed(seed ^ zlib.crc32(image_set.name.encode()))
+    modes = _cosine_modes(height, width)  # [9, H * W]
+    frequency = torch.arange(TEXTURE_FREQUENCIES)
+    decay = 0.25 / (1 + frequency[:, None] + frequency[None, :]).flatten()  # [9]: smooth
+    nuisance = torch.randn(count, 3, len(decay), generator=generator) * decay
+    tint = 0.4 + 0.6 * torch.rand(count, 3, 1, generator=generator)
+    composed = torch.empty(count, 3, height, width, dtype=torch.uint8)
+    for rows in torch.arange(count).split(1000):  # bounds the float copies
+        garment = image_set.images[rows.to(image_set.device)].cpu().float().mean(1).flatten(1) / 255
+        garment = garment[:, None]  # [n, 1, H * W]
+        texture = (0.5 + nuisance[rows] @ modes).clamp(0, 1)
+        mixed = garment * tint[rows] + (1 - garment) * strength * texture
+        composed[rows] = (255 * mixed).round().to(torch.uint8).view(-1, 3, height, width)
+    return replace(
+        image_set,
+        images=composed.to(image_set.device),
+        nuisance=nuisance.flatten(1).to(image_set.device),
+        name=f"{image_set.name} + background {strength:g}",
+    )
+
+
+def _cosine_modes(height: int, width: int) -> Tensor:
+    """Return the modes φ [9, H * W] of the discrete cosine transform, scaled to unit variance."""
+
+    def axis(length: int) -> Tensor:
+        position = (torch.arange(length) + 0.5) / length
+        frequency = torch.arange(TEXTURE_FREQUENCIES)[:, None]
+        scale = torch.where(frequency == 0, 1.0, math.sqrt(2))
+        return scale * torch.cos(math.pi * frequency * position)
+
+    return torch.einsum("ih,jw->ijhw", axis(height), axis(width)).flatten(2).flatten(0, 1)

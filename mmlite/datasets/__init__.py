@@ -1,0 +1,1 @@
+"""The data that travels with the package, and the script that made it."""

@@ -1,0 +1,288 @@
+"""What a representation is worth: accuracies that freeze it and ask a simple reader.
+
+Three readers, from the one with nothing to learn to the one with most: the nearest neighbours'
+vote, logistic regression on few labels, logistic regression on all. Each takes the representations
+of the training and of the test images; none ever sees a test label before it scores. Where runs
+are compared, `paired_difference` gives the interval over seeds.
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from scipy import stats
+from torch import Tensor
+from torch.nn import functional as F
+
+CHUNK = 2**25  # similarities held at once: 128 MB in float32
+
+
+def neighbours(train_h: Tensor, query_h: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the k nearest training rows of each query by cosine similarity, nearest first.
+
+    A zero row has similarity 0 to everything. Works through the queries in pieces, so that 60,000
+    × 512 representations need 128 MB beside themselves.
+
+    Args:
+        train_h: float [N, D].
+        query_h: float [M, D].
+        k: 1 to N.
+
+    Returns:
+        similarity float [M, k] and index int64 [M, k] into `train_h`.
+
+    Raises:
+        ValueError: shapes, types or values are wrong.
+    """
+    _check_features("train_h", train_h)
+    _check_features("query_h", query_h)
+    if query_h.shape[1] != train_h.shape[1]:
+        raise ValueError(
+            f"train_h and query_h must have the same width D, got {list(train_h.shape)} "
+            f"and {list(query_h.shape)}"
+        )
+    if not 1 <= k <= len(train_h):
+        raise ValueError(f"k must be between 1 and the {len(train_h)} training rows, got {k}")
+    pieces = list(_nearest(_unit(train_h), _unit(query_h), k))
+    return torch.cat([s for s, _ in pieces]), torch.cat([i for _, i in pieces])
+
+
+def knn_accuracy(
+    train_h: Tensor,
+    train_labels: Tensor,
+    test_h: Tensor,
+    test_labels: Tensor,
+    k: int = 20,
+    temperature: float = 0.1,
+) -> float:
+    """Return the accuracy of the weighted vote of the k nearest training images.
+
+    Each neighbour votes for its class with weight exp(cosine similarity / τ) (Wu et al. 2018,
+    section 3.4). Nothing is trained.
+
+    Args:
+        train_h: float [N, D].
+        train_labels: int64 [N].
+        test_h: float [M, D].
+        test_labels: int64 [M].
+        k: voters, 1 to N.
+        temperature: τ > 0.
+
+    Returns:
+        The share of test images whose class wins the vote, 0..1.
+
+    Raises:
+        ValueError: shapes, types or values are wrong.
+    """
+    _check_labelled("train", train_h, train_labels)
+    _check_labelled("test", test_h, test_labels)
+    if not temperature > 0:
+        raise ValueError(f"temperature must be greater than 0, got {temperature}")
+    similarity, index = neighbours(train_h, test_h, k)
+    # the nearest voter's weight is 1, so that none overflows at a small τ
+    weight = torch.exp((similarity - similarity[:, :1]) / temperature)
+    votes = weight.new_zeros(len(test_h), int(train_labels.max()) + 1)
+    votes.scatter_add_(1, train_labels[index], weight)
+    return float((votes.argmax(1) == test_labels).float().mean())
+
+
+def linear_probe_accuracy(
+    train_h: Tensor,
+    train_labels: Tensor,
+    test_h: Tensor,
+    test_labels: Tensor,
+    weight_decay: float = 1e-4,
+) -> float:
+    """Return the test accuracy of multinomial logistic regression on the frozen representation.
+
+    Dimensions are standardised by the training set's mean and deviation. The convex objective,
+    mean cross-entropy + weight_decay / 2 · ‖W‖², is solved by L-BFGS from zero to a gradient
+    below 1e-4, so the result depends on no seed. Memory: a few copies of the logits [N, classes].
+
+    Args:
+        train_h: float [N, D].
+        train_labels: int64 [N].
+        test_h: float [M, D].
+        test_labels: int64 [M].
+        weight_decay: > 0; keeps the solution finite where classes can be separated.
+
+    Returns:
+        The share of test images classified right, 0..1.
+
+    Raises:
+        ValueError: shapes, types or values are wrong.
+    """
+    _check_labelled("train", train_h, train_labels)
+    _check_labelled("test", test_h, test_labels)
+    if train_h.shape[1] != test_h.shape[1]:
+        raise ValueError(
+            f"train_h and test_h must have the same width D, got {list(train_h.shape)} "
+            f"and {list(test_h.shape)}"
+        )
+    if not weight_decay > 0:
+        raise ValueError(f"weight_decay must be greater than 0, got {weight_decay}")
+    mean, deviation = train_h.float().mean(0), train_h.float().std(0, correction=0)
+    # a constant dimension says nothing; what rounding leaves of its deviation must not blow it up
+    constant = deviation <= 1e-6 * mean.abs().clamp(min=1e-6)
+    scale = torch.where(constant, 0.0, 1 / deviation.clamp(min=1e-30))
+    weight, bias = _logistic_regression((train_h - mean) * scale, train_labels, weight_decay)
+    predicted = ((test_h - mean) * scale) @ weight.T + bias
+    return float((predicted.argmax(1) == test_labels).float().mean())
+
+
+def few_label_accuracy(
+    train_h: Tensor,
+    train_labels: Tensor,
+    test_h: Tensor,
+    test_labels: Tensor,
+    per_class: int = 10,
+    draws: int = 5,
+    seed: int = 0,
+    weight_decay: float = 1e-2,
+) -> float:
+    """Return the linear probe's test accuracy when only a few labels of each class are known.
+
+    The mean over `draws` random choices of `per_class` training images a class; the same seed
+    chooses the same images whatever the representation, so two of them compare fairly.
+
+    Args:
+        train_h: float [N, D].
+        train_labels: int64 [N].
+        test_h: float [M, D].
+        test_labels: int64 [M].
+        per_class: labels known of each class.
+        draws: random choices to average over.
+        seed: seeds the choices.
+        weight_decay: as for `linear_probe_accuracy`; more by default, since there is less data.
+
+    Returns:
+        The mean share of test images classified right, 0..1.
+
+    Raises:
+        ValueError: shapes, types or values are wrong, or a class has fewer images.
+    """
+    _check_labelled("train", train_h, train_labels)
+    if per_class < 1 or draws < 1:
+        raise ValueError(
+            f"per_class and draws must be at least 1, got per_class={per_class}, draws={draws}"
+        )
+    classes, counts = train_labels.cpu().unique(return_counts=True)
+    if int(counts.min()) < per_class:
+        rare = int(classes[counts.argmin()])
+        raise ValueError(
+            f"class {rare} has {int(counts.min())} training images, fewer than "
+            f"per_class={per_class}"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    accuracies = []
+    for _ in range(draws):
+        order = torch.randperm(len(train_labels), generator=generator)
+        labels = train_labels.cpu()[order]
+        known = torch.cat([order[labels == label][:per_class] for label in classes])
+        known = known.to(train_h.device)
+        accuracies.append(
+            linear_probe_accuracy(
+                train_h[known], train_labels[known], test_h, test_labels, weight_decay
+            )
+        )
+    return sum(accuracies) / draws
+
+
+class Interval(NamedTuple):
+    """A mean with its confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+
+
+def paired_difference(
+    a: Sequence[float], b: Sequence[float], confidence: float = 0.95
+) -> Interval:
+    """Return the mean of a − b over seeds with its Student-t confidence interval.
+
+    Args:
+        a, b: one number a seed, the same seeds in the same order, at least 2.
+        confidence: the interval's coverage, between 0 and 1.
+
+    Raises:
+        ValueError: the lengths differ, there are fewer than 2 pairs, or the confidence is off.
+    """
+    if len(a) != len(b) or len(a) < 2:
+        raise ValueError(f"a and b need the same length of at least 2, got {len(a)} and {len(b)}")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
+    difference = torch.tensor(a, dtype=torch.float64) - torch.tensor(b, dtype=torch.float64)
+    mean = float(difference.mean())
+    error = float(difference.std()) / len(a) ** 0.5
+    reach = float(stats.t.ppf((1 + confidence) / 2, len(a) - 1)) * error
+    return Interval(mean, mean - reach, mean + reach)
+
+
+def _unit(h: Tensor) -> Tensor:
+    return F.normalize(h.to(torch.promote_types(h.dtype, torch.float32)), dim=1)
+
+
+def _nearest(train_u: Tensor, query_u: Tensor, k: int) -> Iterator[tuple[Tensor, Tensor]]:
+    for query in query_u.split(max(1, CHUNK // len(train_u))):
+        similarity, index = (query @ train_u.T).topk(k, dim=1)
+        yield similarity, index
+
+
+def _logistic_regression(
+    x: Tensor, labels: Tensor, weight_decay: float
+) -> tuple[Tensor, Tensor]:
+    """Return weights [classes, D] and bias [classes] at the minimum of the convex objective."""
+    classes = int(labels.max()) + 1
+    weight = torch.zeros(classes, x.shape[1], device=x.device, requires_grad=True)
+    bias = torch.zeros(classes, device=x.device, requires_grad=True)
+    optimizer = torch.optim.LBFGS(
+        [weight, bias],
+        max_iter=1000,
+        tolerance_grad=1e-4,  # the largest entry; float32 sums over many rows reach no deeper
+        tolerance_change=0,
+        history_size=20,
+        line_search_fn="strong_wolfe",
+    )
+
+    def objective() -> Tensor:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(x @ weight.T + bias, labels)
+        loss = loss + weight_decay / 2 * weight.square().sum()
+        loss.backward()
+        return loss
+
+    with torch.enable_grad():
+        optimizer.step(objective)
+        objective()
+    steepest = max(float(weight.grad.abs().max()), float(bias.grad.abs().max()))
+    if not steepest < 1e-3:
+        warnings.warn(
+            f"the linear probe has not converged (steepest gradient {steepest:.1e}); "
+            "a larger weight_decay helps",
+            stacklevel=3,
+        )
+    return weight.detach(), bias.detach()
+
+
+def _check_features(name: str, h: Tensor) -> None:
+    if not isinstance(h, Tensor) or h.dim() != 2 or not h.is_floating_point() or not h.numel():
+        shape = f"{h.dtype} {list(h.shape)}" if isinstance(h, Tensor) else type(h).__name__
+        raise ValueError(f"{name} must be a float tensor [N, D] that is not empty, got {shape}")
+    if not bool(h.isfinite().all()):
+        raise ValueError(f"{name} holds NaN or infinities; was its encoder's training stable?")
+
+
+def _check_labelled(split: str, h: Tensor, labels: Tensor) -> None:
+    _check_features(f"{split}_h", h)
+    if labels.dtype != torch.int64 or labels.shape != h.shape[:1]:
+        raise ValueError(
+            f"{split}_labels must be int64 of shape [{len(h)}], one for each row of {split}_h, "
+            f"got {labels.dtype} of shape {list(labels.shape)}"
+        )
+    if bool((labels < 0).any()):
+        raise ValueError(f"{split}_labels holds a label below 0: are some images unlabelled?")

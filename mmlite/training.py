@@ -1,0 +1,209 @@
+"""The training loop that every lesson shares.
+
+`fit` keeps the whole data set on the model's device, draws batches and views there from one
+seeded generator, and leaves to `loss` what is learned:
+
+    def simclr(model, images, generator):
+        x1, x2 = views(images, generator)
+        z1, z2 = model(torch.cat([x1, x2])).chunk(2)
+        return nt_xent(z1, z2)
+
+    fit(nn.Sequential(encoder, head), simclr, train, epochs=8)
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from mmlite.data import ImageSet
+
+Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
+REFRESH = 0.5  # seconds between looks at the loss on a device where each look waits for it
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says at which step and why."""
+
+
+@dataclass
+class History:
+    """What a run of `fit` saw.
+
+    Attributes:
+        loss: the loss of each step.
+        steps_per_epoch: steps in one epoch.
+        images_per_second: images (not views) a second, over the whole run.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    steps_per_epoch: int = 0
+    images_per_second: float = 0.0
+
+    @property
+    def epoch_loss(self) -> list[float]:
+        """The mean loss of each epoch."""
+        size = self.steps_per_epoch
+        starts = range(0, len(self.loss), size)
+        return [sum(self.loss[i : i + size]) / len(self.loss[i : i + size]) for i in starts]
+
+    def __repr__(self) -> str:
+        last = f", last {self.epoch_loss[-1]:.3f}" if self.loss else ""
+        return f"History({len(self.loss)} steps{last})"
+
+
+def fit(
+    model: nn.Module,
+    loss: Loss,
+    images: ImageSet,
+    *,
+    epochs: int,
+    batch_size: int = 256,
+    learning_rate: float = 2e-3,
+    weight_decay: float = 1e-4,
+    warmup: float = 0.1,
+    seed: int = 0,
+    on_epoch: Callable[[int], None] | None = None,
+    progress: bool = True,
+) -> History:
+    """Train `model` in place on `images` with AdamW and a warm-up and cosine schedule.
+
+    Args:
+        model: what is trained; it stays on its device, and the images are moved there.
+        loss: called as loss(model, batch uint8 [B, C, H, W], generator) -> scalar. The generator
+            is on the CPU, so that a seed draws the same views on every device.
+        images: the training images; their labels are not used.
+        epochs: passes over the images. Each takes full batches only, in a new random order.
+        batch_size: B, at most the number of images.
+        learning_rate: AdamW's, at its peak.
+        weight_decay: AdamW's.
+        warmup: share of the steps over which the learning rate rises from 0; then it falls to 0
+            along a cosine.
+        seed: seeds the order of the images and, through the generator, the views. The model's
+            first weights are the caller's (`torch.manual_seed` before building it).
+        on_epoch: called with the number of epochs done after each of them.
+        progress: show a progress bar with the loss and images per second.
+
+    Returns:
+        The history of the run.
+
+    Raises:
+        ValueError: an argument is out of its range.
+        TrainingError: the loss is NaN or infinite; the message names the step. On a CPU the model
+            keeps the weights of the last good step.
+    """
+    _check_arguments(images, epochs, batch_size, learning_rate, weight_decay, warmup)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise ValueError("the model has no parameters to train")
+    device = parameters[0].device
+    pixels = images.images.to(device)
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
+    steps_per_epoch = len(images) // batch_size
+    total = epochs * steps_per_epoch
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: warmup_cosine(step, total, warmup)
+    )
+    history = History(steps_per_epoch=steps_per_epoch)
+    watch = _LossWatch(history, device)
+    model.train()
+    # Checkpoints will be read here and written at the end of each epoch: model, optimizer,
+    # schedule, generator and history are the whole state of a run.
+    started = time.perf_counter()
+    with tqdm(total=total, disable=not progress, unit="step", leave=False) as bar:
+        for epoch in range(epochs):
+            order = torch.randperm(len(images), generator=generator).to(device)
+            for batch in order[: steps_per_epoch * batch_size].split(batch_size):
+                value = loss(model, pixels[batch], generator)
+                watch.add(value)
+                optimizer.zero_grad(set_to_none=True)
+                value.backward()
+                optimizer.step()
+                schedule.step()
+                bar.update()
+                if watch.due():
+                    rate = len(history.loss) * batch_size / (time.perf_counter() - started)
+                    bar.set_postfix_str(f"loss {history.loss[-1]:.3f}, {rate:,.0f} images/s")
+            watch.look()
+            if on_epoch is not None:
+                on_epoch(epoch + 1)
+    history.images_per_second = total * batch_size / (time.perf_counter() - started)
+    return history
+
+
+def warmup_cosine(step: int, total: int, warmup: float) -> float:
+    """Return the factor on the learning rate: a linear rise, then a half cosine down to 0.
+
+    Args:
+        step: 0 to total.
+        total: steps in the run.
+        warmup: share of them that the rise takes.
+    """
+    rise = round(warmup * total)
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
+
+
+class _LossWatch:
+    """Moves losses from the device to the history, and stops the run at one that is not finite.
+
+    On a CPU each loss is looked at before its step is taken. On other devices a look makes the
+    host wait, so losses are collected there and looked at every half second and after each epoch.
+    """
+
+    def __init__(self, history: History, device: torch.device) -> None:
+        self.history = history
+        self.waits = device.type != "cpu"
+        self.pending: list[Tensor] = []
+        self.looked = self.shown = time.perf_counter()
+
+    def add(self, value: Tensor) -> None:
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(f"the loss function must return a scalar tensor, got {shape}")
+        self.pending.append(value.detach().reshape(()))
+        if not self.waits or time.perf_counter() - self.looked > REFRESH:
+            self.look()
+
+    def due(self) -> bool:
+        """Whether it is time to show the loss again."""
+        if not self.history.loss or time.perf_counter() - self.shown < REFRESH:
+            return False
+        self.shown = time.perf_counter()
+        return True
+
+    def look(self) -> None:
+        if not self.pending:
+            return
+        values = torch.stack(self.pending).float().tolist()
+        self.pending.clear()
+        self.looked = time.perf_counter()
+        for value in values:
+            if not math.isfinite(value):
+                step = len(self.history.loss) + 1
+                raise TrainingError(
+                    f"the loss at step {step} is {value}; a lower learning_rate, a longer warmup "
+                    "or a higher temperature may help, and so may a look at the images"
+                )
+            self.history.loss.append(value)
+
+
+def _check_arguments(images, epochs, batch_size, learning_rate, weight_decay, warmup) -> None:
+    if epochs < 1:
+        raise ValueError(f"epochs must be at least 1, got {epochs}")
+    if not 2 <= batch_size <= len(images):
+        raise ValueError(
+            f"batch_size must be between 2 and the number of images ({len(images)}), "
+            f"got {batch_size}"
+        )
+    if not (learning_rate > 0 and weight_decay >= 0 and 0 <= warmup < 1):
+        raise ValueError(
+            "learning_rate must be greater than 0, weight_decay at least 0 and warmup in [0, 1), "
+            f"got {learning_rate}, {weight_decay} and {warmup}"
+        )

@@ -1,0 +1,173 @@
+"""Two random views of every image of a batch, made on the batch's device.
+
+Every operation of the usual recipe (SimCLR, Chen et al. 2020, appendix A) but the last clamp is
+linear in the image, so a view is three small matrix products and nothing else:
+
+    view = clamp(M · (R_y · x · R_xᵀ) + b)
+
+R_y [H', H] and R_x [W', W] crop, resize and flip (resampling is separable; the triangle filter
+widens when it shrinks, so small views are antialiased as PIL's are). M [C, C] and b [C] hold
+brightness, contrast, saturation, hue and greyscale: the first three mix the image with black, its
+mean grey and its own grey; hue turns the plane of the two colour-difference axes of YIQ (the
+linear form that tf.image's YIQ ops and NVIDIA DALI use), in place of the turn of HSV in torchvision.
+Each image has matrices of its own. Shapes are static, nothing waits for the device, and the
+whole is `fullgraph` for torch.compile.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# RGB to YIQ (NTSC). The first row is the grey of ITU-R 601, which torchvision and PIL use too.
+YIQ = torch.tensor(
+    [[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]],
+    dtype=torch.float64,
+)
+GREY = YIQ[0].float()
+# A hue turn by angle a is I + (cos a − 1) · TURN_COS + sin a · TURN_SIN; both leave grey alone.
+_plane = torch.diag(torch.tensor([0.0, 1.0, 1.0], dtype=torch.float64))
+_swap = torch.tensor([[0.0, 0, 0], [0, 0, -1], [0, 1, 0]], dtype=torch.float64)
+TURN_COS = (torch.linalg.inv(YIQ) @ _plane @ YIQ).float()
+TURN_SIN = (torch.linalg.inv(YIQ) @ _swap @ YIQ).float()
+DRAWS = 11  # uniform numbers that one view needs
+
+
+@dataclass(frozen=True)
+class TwoViews:
+    """Random resized crop, flip, colour jitter and greyscale, drawn anew for each image and view.
+
+    Attributes:
+        crop: the least and greatest share of the image's area that a crop keeps.
+        ratio: the least and greatest width / height of a crop, relative to the image's own.
+        flip: probability of a horizontal flip.
+        jitter: strength s of the colour jitter: brightness, contrast and saturation are scaled by
+            factors in [1 − s, 1 + s] (not below 0), hue is turned by up to s / 4 of a full turn.
+            0.8 is SimCLR's ImageNet recipe, 0.4 its CIFAR-10 recipe, 0 no jitter.
+        jitter_probability: probability that an image is jittered at all.
+        grey: probability of greyscale.
+        size: side of the square views in pixels; the image's own height and width by default.
+
+    Raises:
+        ValueError: a parameter is out of its range.
+    """
+
+    crop: tuple[float, float] = (0.2, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.5
+    jitter: float = 0.4
+    jitter_probability: float = 0.8
+    grey: float = 0.2
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.crop[0] <= self.crop[1] <= 1:
+            raise ValueError(f"crop must be 0 < least <= greatest <= 1, got {self.crop}")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise ValueError(f"ratio must be 0 < least <= greatest, got {self.ratio}")
+        if not 0 <= self.jitter <= 2:
+            raise ValueError(f"jitter must be between 0 and 2, got {self.jitter}")
+        for name in ("flip", "jitter_probability", "grey"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a probability, got {getattr(self, name)}")
+        if self.size is not None and self.size < 1:
+            raise ValueError(f"size must be at least 1 pixel, got {self.size}")
+
+    def __call__(
+        self, images: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return views x1, x2 of a batch.
+
+        Args:
+            images: uint8 (0..255) or float (0..1), [N, C, H, W], C = 1 or 3. With one channel,
+                hue, saturation and greyscale have nothing to change.
+            generator: where the random numbers come from: a seed repeats the views, on whichever
+                device the generator is. By default the device's own.
+
+        Returns:
+            float32 [N, C, H', W'] twice, in 0..1, on the images' device.
+
+        Raises:
+            ValueError: the images have another rank, type or number of channels.
+        """
+        if images.dim() != 4 or images.shape[1] not in (1, 3):
+            raise ValueError(
+                f"images must be [N, C, H, W] with 1 or 3 channels, got {list(images.shape)}"
+            )
+        if images.dtype == torch.uint8:
+            scale = 1 / 255
+        elif images.is_floating_point():
+            scale = 1.0
+        else:
+            raise ValueError(f"images must be uint8 or float, got {images.dtype}")
+        x = images.float()
+        source = generator.device if generator is not None else images.device
+        u = torch.rand(2, DRAWS, len(images), generator=generator, device=source)
+        u = u.to(images.device, non_blocking=True)
+        return self._view(x, u[0], scale), self._view(x, u[1], scale)
+
+    def _view(self, x: Tensor, u: Tensor, scale: float) -> Tensor:
+        """Return one view of x [N, C, H, W] from uniform draws u [DRAWS, N]."""
+        count, channels, height, width = x.shape
+        out_height, out_width = self.size or height, self.size or width
+        rows, columns = self._resampling(u[:5], (height, width), (out_height, out_width))
+        x = x.reshape(count, channels * height, width).bmm(columns.mT)
+        x = rows.repeat_interleave(channels, 0).bmm(x.view(count * channels, height, out_width))
+        x = x.view(count, channels, out_height * out_width)
+        matrix, offset = self._colour(u[5:], x.mean(2) * scale)
+        # baddbmm: offset + scale · matrix @ x, in one pass
+        x = torch.baddbmm(offset[:, :, None], matrix, x, alpha=scale)
+        return x.clamp_(0, 1).view(count, channels, out_height, out_width)
+
+    def _resampling(self, u: Tensor, size: tuple[int, int], out: tuple[int, int]):
+        """Return R_y [N, H', H] and R_x [N, W', W] that crop, resize and flip, from u [5, N]."""
+        area = self.crop[0] + (self.crop[1] - self.crop[0]) * u[0]
+        low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
+        ratio = torch.exp(low + (high - low) * u[1])
+        # Shares of the sides. A crop that would reach over an edge is cut at it.
+        tall, wide = (area / ratio).sqrt().clamp(max=1), (area * ratio).sqrt().clamp(max=1)
+        top, left = (1 - tall) * u[2], (1 - wide) * u[3]
+        flipped = u[4] < self.flip
+        left, wide = torch.where(flipped, left + wide, left), torch.where(flipped, -wide, wide)
+        return triangle(top, tall, size[0], out[0]), triangle(left, wide, size[1], out[1])
+
+    def _colour(self, u: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """Return M [N, C, C] and b [N, C] from u [6, N] and the crop's mean colour [N, C]."""
+        channels = mean.shape[1]
+        jittered = u[0] < self.jitter_probability
+        strength = torch.where(jittered, self.jitter, 0.0)
+        factors = (1 + strength * (2 * u[1:4] - 1)).clamp(min=0)
+        brightness, contrast, saturation = factors[..., None, None]  # [N, 1, 1] each
+        if channels == 1:
+            matrix = brightness * contrast
+            return matrix, (1 - contrast[..., 0]) * brightness[..., 0] * mean
+        # a blocking copy would wait for all that a GPU has queued
+        constants = (t.to(mean.device, non_blocking=True) for t in (GREY, TURN_COS, TURN_SIN))
+        grey, turn_cos, turn_sin = constants
+        identity = torch.eye(3, device=mean.device)
+        to_grey = grey.expand(3, 3)
+        angle = (strength / 4 * (2 * u[4] - 1) * 2 * math.pi)[:, None, None]
+        turn = identity + (angle.cos() - 1) * turn_cos + angle.sin() * turn_sin
+        matrix = turn @ (saturation * identity + (1 - saturation) * to_grey)
+        matrix = torch.where((u[5] < self.grey)[:, None, None], to_grey, matrix)
+        # Contrast mixes in the mean grey, which every later step leaves as it is (rows of M sum
+        # to 1), so b is a grey too.
+        offset = (1 - contrast[..., 0]) * brightness[..., 0] * (mean @ grey)[:, None]
+        return matrix * (brightness * contrast), offset.expand(-1, 3)
+
+
+def triangle(start: Tensor, extent: Tensor, size: int, out: int) -> Tensor:
+    """Return the matrices [N, out, size] that resample an axis with the triangle filter.
+
+    Output pixel i looks at the point start + extent · (i + 1/2) / out of the axis (both in shares
+    of it, [N]; a negative extent runs backwards). The filter is one input pixel wide to either
+    side (bilinear), or one output pixel where that is more; its weights sum to 1 also at the edge,
+    where it is cut. This is what PIL does.
+    """
+    step = (torch.arange(out, device=start.device) + 0.5) / out
+    centre = (start[:, None] + extent[:, None] * step) * size - 0.5  # [N, out], in input pixels
+    reach = (extent.abs() * (size / out)).clamp(min=1)[:, None, None]
+    pixel = torch.arange(size, device=start.device)
+    weight = (1 - (pixel - centre[..., None]).abs() / reach).clamp_(min=0)
+    return weight / weight.sum(2, keepdim=True)
