@@ -200,9 +200,7 @@ class Interval(NamedTuple):
         return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
 
 
-def paired_difference(
-    a: Sequence[float], b: Sequence[float], confidence: float = 0.95
-) -> Interval:
+def paired_difference(a: Sequence[float], b: Sequence[float], confidence: float = 0.95) -> Interval:
     """Return the mean of a − b over seeds with its Student-t confidence interval.
 
     Args:
@@ -233,9 +231,7 @@ def _nearest(train_u: Tensor, query_u: Tensor, k: int) -> Iterator[tuple[Tensor,
         yield similarity, index
 
 
-def _logistic_regression(
-    x: Tensor, labels: Tensor, weight_decay: float
-) -> tuple[Tensor, Tensor]:
+def _logistic_regression(x: Tensor, labels: Tensor, weight_decay: float) -> tuple[Tensor, Tensor]:
     """Return weights [classes, D] and bias [classes] at the minimum of the convex objective."""
     classes = int(labels.max()) + 1
     weight = torch.zeros(classes, x.shape[1], device=x.device, requires_grad=True)

@@ -8,10 +8,10 @@ linear in the image, so a view is three small matrix products and nothing else:
 R_y [H', H] and R_x [W', W] crop, resize and flip (resampling is separable; the triangle filter
 widens when it shrinks, so small views are antialiased as PIL's are). M [C, C] and b [C] hold
 brightness, contrast, saturation, hue and greyscale: the first three mix the image with black, its
-mean grey and its own grey; hue turns the plane of the two colour-difference axes of YIQ (the
-linear form that tf.image's YIQ ops and NVIDIA DALI use), in place of the turn of HSV in torchvision.
-Each image has matrices of its own. Shapes are static, nothing waits for the device, and the
-whole is `fullgraph` for torch.compile.
+mean grey and its own grey; hue turns the plane of the two colour differences of YIQ, the linear
+form that NVIDIA DALI uses, where torchvision and kornia turn the hue of HSV. They also clamp after
+each operation, here only the result is clamped. Each image has matrices of its own. Shapes are
+static, nothing waits for the device, and the whole is `fullgraph` for torch.compile.
 """
 
 import math

@@ -1,0 +1,54 @@
+"""A claim of the prose, checked where it stands.
+
+A lesson says something about a number that another machine or seed may change; the cell beside it
+calls `claim`, which prints one line that stays the same as long as the claim holds. The number
+itself follows the sign ≈, which marks what the comparison of notebooks leaves out.
+"""
+
+import math
+import re
+from typing import NamedTuple
+
+HOLDS = "✓ claim: "
+FAILS = "✗ claim fails: "
+
+
+def claim(
+    statement: str, value: float, *, at_least: float | None = None, at_most: float | None = None
+) -> bool:
+    """Print whether a measured value bears a statement out, and return it.
+
+    Args:
+        statement: the claim, as a sentence without its full stop.
+        value: what was measured. NaN bears out nothing.
+        at_least, at_most: the bounds within which the claim holds; at least one of them.
+
+    Raises:
+        ValueError: no bound is given.
+    """
+    if at_least is None and at_most is None:
+        raise ValueError("a claim needs a bound: at_least=, at_most= or both")
+    low = -math.inf if at_least is None else at_least
+    high = math.inf if at_most is None else at_most
+    holds = bool(low <= value <= high)
+    bounds = [f"≥ {at_least:g}"] * (at_least is not None) + [f"≤ {at_most:g}"] * (
+        at_most is not None
+    )
+    print(
+        f"{HOLDS if holds else FAILS}{statement} "
+        f"(must be {' and '.join(bounds)}; measured ≈ {float(value):.3g})"
+    )
+    return holds
+
+
+class Claim(NamedTuple):
+    """One printed claim: whether it holds, and its line without the sign."""
+
+    holds: bool
+    text: str
+
+
+def read_claims(text: str) -> list[Claim]:
+    """Return the claims that a cell printed, in order."""
+    lines = re.findall(f"^({HOLDS}|{FAILS})(.*)$", text, flags=re.MULTILINE)
+    return [Claim(sign == HOLDS, rest) for sign, rest in lines]

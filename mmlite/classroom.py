@@ -1,0 +1,265 @@
+"""From master to lesson: a student's copy made from the solutions, executed and checked.
+
+`solutions/*.ipynb` are the only place where a notebook is written. A lesson is its master with the
+answers replaced by stubs and the hidden tests taken out, by nbgrader's own markers; both are stored
+executed, with the time that took.
+"""
+
+import platform
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+from nbformat import NotebookNode
+
+from mmlite.claims import Claim, read_claims
+
+BEGIN_SOLUTION, END_SOLUTION = "### BEGIN SOLUTION", "### END SOLUTION"
+BEGIN_HIDDEN, END_HIDDEN = "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"
+CELL_TIMEOUT = 1800  # seconds: a slow laptop needs minutes where two fast cores need one
+
+
+class LessonError(RuntimeError):
+    """A notebook is missing, misshapen or fails; the message says which and where."""
+
+
+def find_course(start: Path | None = None) -> Path:
+    """Return the folder that holds `lessons/`: at or above `start`, else the installed clone.
+
+    Raises:
+        LessonError: there is none.
+    """
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents, Path(__file__).resolve().parents[1]):
+        if any((folder / "lessons").glob("[0-9][0-9]_*.ipynb")):
+            return folder
+    raise LessonError(
+        f"no lessons/ folder at or above {start}; run this inside a clone of the course"
+    )
+
+
+def find_lessons(folder: Path, names: list[str]) -> list[Path]:
+    """Return the notebooks of `folder` that `names` mean: "01", "01_contrastive" or a path.
+
+    Raises:
+        LessonError: a name means no notebook.
+    """
+    notebooks = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    if not names:
+        return notebooks
+    chosen = []
+    for name in names:
+        stem = Path(name).name.removesuffix(".ipynb")
+        wanted = f"{int(stem):02d}" if stem.isdecimal() else stem
+        found = [path for path in notebooks if path.stem == wanted or path.stem[:2] == wanted]
+        if not found:
+            known = ", ".join(path.stem for path in notebooks) or "none"
+            raise LessonError(f"there is no lesson {name!r} in {folder}; the lessons are: {known}")
+        chosen += found
+    return chosen
+
+
+def read_notebook(path: Path) -> NotebookNode:
+    """Read a notebook in the current format.
+
+    Raises:
+        LessonError: the file is missing or is not a notebook.
+    """
+    try:
+        return nbformat.read(path, as_version=4)
+    except OSError as error:
+        raise LessonError(f"{path} cannot be read: {error.strerror}") from error
+    # nbformat reports broken JSON, wrong schemas and wrong encodings in as many ways
+    except Exception as error:
+        raise LessonError(f"{path} is not a Jupyter notebook ({error})") from error
+
+
+def student_version(master: NotebookNode) -> NotebookNode:
+    """Return a copy of a master without answers, hidden tests and outputs.
+
+    Raises:
+        LessonError: a marker has no partner, or a solution cell has no answer marked.
+    """
+    lesson = nbformat.from_dict(master)
+    lesson.metadata.pop("mmlite", None)
+    for cell in lesson.cells:
+        if cell.cell_type != "code":
+            continue
+        where = f"cell {cell.id}"
+        if cell.metadata.get("nbgrader", {}).get("solution") and BEGIN_SOLUTION not in cell.source:
+            raise LessonError(f"{where} is a solution cell without {BEGIN_SOLUTION!r}")
+        cell.source = _replace_regions(cell.source, BEGIN_SOLUTION, END_SOLUTION, _stub, where)
+        cell.source = _replace_regions(
+            cell.source, BEGIN_HIDDEN, END_HIDDEN, lambda indent, source: "", where
+        ).rstrip()
+        cell.outputs, cell.execution_count = [], None
+    return lesson
+
+
+def _stub(indent: str, source: str) -> str:
+    """Return the lines that stand in for an answer; they name the exercise's function."""
+    match = re.search(r"def (\w+)", source)
+    name = match[1] if match else "this cell"
+    return (
+        f'{indent}# YOUR CODE HERE\n{indent}raise NotImplementedError("{name} is yours to write")\n'
+    )
+
+
+def _replace_regions(
+    source: str, begin: str, end: str, stand_in: Callable[[str, str], str], where: str
+) -> str:
+    """Replace everything from a line `begin` to the next line `end`, both included."""
+    kept, indent = [], None
+    for line in source.splitlines(keepends=True):
+        if line.strip() == begin:
+            if indent is not None:
+                raise LessonError(f"{where}: a second {begin!r} before {end!r}")
+            indent = line[: len(line) - len(line.lstrip())]
+            kept.append(stand_in(indent, source))
+        elif line.strip() == end:
+            if indent is None:
+                raise LessonError(f"{where}: {end!r} without {begin!r}")
+            indent = None
+        elif indent is None:
+            kept.append(line)
+    if indent is not None:
+        raise LessonError(f"{where}: {begin!r} without {end!r}")
+    return "".join(kept)
+
+
+def execute(
+    notebook: NotebookNode, folder: Path, on_cell: Callable[[], None] = lambda: None
+) -> float:
+    """Run a notebook in place on a fresh kernel of this environment and return the seconds.
+
+    Args:
+        notebook: its outputs are replaced.
+        folder: the kernel's working folder.
+        on_cell: called after each code cell.
+
+    Raises:
+        LessonError: a cell raises, runs out of time or kills the kernel; outputs up to it stay.
+    """
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_TIMEOUT,
+        kernel_name="python3",
+        record_timing=False,
+        store_widget_state=False,
+        resources={"metadata": {"path": str(folder)}},
+        on_cell_executed=lambda **_: on_cell(),
+    )
+    started = time.perf_counter()
+    try:
+        client.execute()
+    except (CellExecutionError, DeadKernelError, TimeoutError) as error:
+        raise LessonError(f"the notebook stopped: {_plain(str(error))}") from error
+    seconds = time.perf_counter() - started
+    for cell in code_cells(notebook):
+        cell.outputs = [output for output in cell.outputs if not _passes(output)]
+        for output in cell.outputs:
+            # the link to a widget's state in the kernel, which is gone
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+    return seconds
+
+
+def build(master_path: Path, lesson_path: Path, on_cell: Callable[[], None]) -> None:
+    """Execute a master in place, then make, execute and write its lesson.
+
+    Raises:
+        LessonError: the master or the lesson does not run to its end; nothing is written then.
+    """
+    master = read_notebook(master_path)
+    for notebook in (master, student_version(master)):
+        seconds = execute(notebook, lesson_path.parent, on_cell)
+        notebook.metadata["mmlite"] = {"seconds": round(seconds), "machine": machine()}
+        target = master_path if notebook is master else lesson_path
+        nbformat.validate(notebook)
+        nbformat.write(notebook, target)
+
+
+def machine() -> str:
+    """Return the processor, its cores and torch's version: where a time was measured."""
+    import os
+
+    import torch
+
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = re.findall(r"^model name\s*: (.*)$", cpuinfo.read_text(), flags=re.MULTILINE)
+        model = names[0].strip() if names else model
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{model}, {os.cpu_count()} cores{gpu}, torch {torch.__version__.split('+')[0]}"
+
+
+def stale(master_path: Path, lesson_path: Path) -> list[str]:
+    """Return in sentences how a lesson differs from what its master would make; none if fresh."""
+    if not lesson_path.exists():
+        return [f"{lesson_path.name} is missing"]
+    wanted = student_version(read_notebook(master_path)).cells
+    found = read_notebook(lesson_path).cells
+    if [cell.id for cell in wanted] != [cell.id for cell in found]:
+        return [f"{lesson_path.name} has other cells than its master, or another order"]
+    return [
+        f"{lesson_path.name}, cell {have.id}: its source is not what the master makes"
+        for want, have in zip(wanted, found, strict=True)
+        if (want.source, want.cell_type, want.metadata)
+        != (have.source, have.cell_type, have.metadata)
+    ]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What running a lesson printed: its claims, and why it stopped early, if it did."""
+
+    claims: list[Claim]
+    fault: str | None
+
+    @property
+    def passed(self) -> bool:
+        return self.fault is None and all(claim.holds for claim in self.claims)
+
+
+def run(path: Path, on_cell: Callable[[], None] = lambda: None) -> Run:
+    """Execute a notebook without changing its file, and return its claims.
+
+    Raises:
+        LessonError: the file is missing or is not a notebook.
+    """
+    notebook = read_notebook(path)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = []
+    fault = None
+    try:
+        execute(notebook, path.parent, on_cell)
+    except LessonError as error:
+        fault = str(error)
+    return Run(read_claims(printed(notebook)), fault)
+
+
+def printed(notebook: NotebookNode) -> str:
+    """Return all that a notebook's cells printed."""
+    outputs = (output for cell in notebook.cells for output in cell.get("outputs", []))
+    return "".join(o.text for o in outputs if o.output_type == "stream" and o.name == "stdout")
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    """Return the code cells that hold code."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def _passes(output: NotebookNode) -> bool:
+    """Whether an output is a progress bar, which has no place in a stored notebook."""
+    text = str(output.get("data", {}).get("text/plain", ""))
+    return output.get("name") == "stderr" or text.endswith("/s]")
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)

@@ -1,0 +1,168 @@
+"""The command `mmlite`: open a lesson, run lessons without a browser, build them."""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, 1 (something fails) or 2 (wrong use)."""
+    parser = _parser()
+    options, extra = parser.parse_known_args(arguments)
+    if extra and options.command is not lab:
+        parser.error(f"unrecognized arguments: {' '.join(extra)}")
+    options.jupyter = extra
+    # imported late, so that --help answers at once
+    from mmlite.classroom import LessonError
+
+    try:
+        return options.command(options)
+    except LessonError as error:
+        print(f"mmlite: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    from mmlite import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="mmlite",
+        description="MetaMask from nothing: a notebook course with a tested library behind it.",
+    )
+    parser.add_argument("--version", action="version", version=f"mmlite {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    opens = commands.add_parser(
+        "lab",
+        help="open a lesson in JupyterLab",
+        description="Open a lesson in JupyterLab. Where there is no display it prints the link. "
+        "Other options go to JupyterLab, for instance --ip 0.0.0.0 to reach it from outside a "
+        "container, or --port 9000.",
+    )
+    opens.add_argument("lesson", nargs="?", default="01", help="for instance 01 (the default)")
+    opens.set_defaults(command=lab)
+
+    lessons = commands.add_parser("lessons", help="run or build the lessons")
+    actions = lessons.add_subparsers(required=True, metavar="ACTION")
+
+    runs = actions.add_parser(
+        "run",
+        help="run lessons without a browser and print their claims",
+        description="Run lessons from top to bottom without changing them, and print each claim "
+        "with its result. Exit code 1 if a claim fails or a lesson stops.",
+    )
+    runs.add_argument("lessons", nargs="*", help="for instance 01; all of them by default")
+    runs.add_argument(
+        "--solutions", action="store_true", help="run the masters in solutions/ instead"
+    )
+    runs.set_defaults(command=run_lessons)
+
+    builds = actions.add_parser(
+        "build",
+        help="make lessons/ from solutions/",
+        description="Execute the masters in solutions/, make the lessons from them, execute those "
+        "and write both, with the time each took.",
+    )
+    builds.add_argument("lessons", nargs="*", help="for instance 01; all of them by default")
+    builds.add_argument(
+        "--check",
+        action="store_true",
+        help="change nothing; exit code 1 if a lesson is not what its master makes",
+    )
+    builds.set_defaults(command=build_lessons)
+    return parser
+
+
+def lab(options: argparse.Namespace) -> int:
+    """Start JupyterLab on a lesson and wait for it."""
+    from mmlite.classroom import find_course, find_lessons
+
+    course = find_course()
+    notebook = find_lessons(course / "lessons", [options.lesson])[0]
+    command = jupyter_command(course, notebook, has_display(), is_root()) + options.jupyter
+    print(f"Opening {notebook.name}. Stop with Ctrl-C.", flush=True)
+    try:
+        return subprocess.run(command, cwd=course).returncode
+    except KeyboardInterrupt:
+        return 0
+
+
+def jupyter_command(course: Path, notebook: Path, display: bool, root: bool) -> list[str]:
+    """Return the command that starts JupyterLab on a notebook. A busy port is stepped over."""
+    command = [sys.executable, "-m", "jupyterlab", str(notebook)]
+    command += [f"--ServerApp.root_dir={course}"]
+    # a first start should show the lesson, not a question about news
+    command += ["--LabApp.news_url=None"]
+    command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    command += [] if display else ["--no-browser"]
+    command += ["--allow-root"] if root else []
+    return command
+
+
+def has_display() -> bool:
+    """Whether a browser could be shown: always tried on macOS and Windows, else by X or Wayland."""
+    if sys.platform in ("darwin", "win32"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def is_root() -> bool:
+    """Whether this process belongs to root, where JupyterLab wants to be told so."""
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def run_lessons(options: argparse.Namespace) -> int:
+    """Run lessons, print their claims, and return 1 if one fails."""
+    from mmlite.classroom import find_course, find_lessons, run
+
+    course = find_course()
+    folder = course / ("solutions" if options.solutions else "lessons")
+    failed = 0
+    for path in find_lessons(folder, options.lessons):
+        with _progress(path) as bar:
+            result = run(path, bar.update)
+        print(f"{path.name}")
+        for claim in result.claims:
+            print(f"  {'✓' if claim.holds else '✗ FAILS'} {claim.text}")
+        if result.fault:
+            print(f"  ✗ {result.fault}")
+        good = sum(claim.holds for claim in result.claims)
+        print(
+            f"  {good} of {len(result.claims)} claims hold"
+            + (", but the lesson stopped early" if result.fault else "")
+        )
+        failed += not result.passed
+    return 1 if failed else 0
+
+
+def build_lessons(options: argparse.Namespace) -> int:
+    """Build lessons from their masters, or with --check only compare them."""
+    from mmlite.classroom import build, find_course, find_lessons, stale
+
+    course = find_course()
+    masters = find_lessons(course / "solutions", options.lessons)
+    if options.check:
+        faults = [f for path in masters for f in stale(path, course / "lessons" / path.name)]
+        print("\n".join(faults) or f"{len(masters)} lessons are what their masters make")
+        return 1 if faults else 0
+    for path in masters:
+        with _progress(path, times=2) as bar:
+            build(path, course / "lessons" / path.name, bar.update)
+    return 0
+
+
+def _progress(path: Path, times: int = 1):
+    """Return a progress bar over the code cells of a notebook."""
+    from tqdm import tqdm
+
+    from mmlite.classroom import code_cells, read_notebook
+
+    total = times * len(code_cells(read_notebook(path)))
+    return tqdm(total=total, desc=path.stem, unit="cell")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,269 @@
+"""What each exercise asks, and how an answer is judged.
+
+An `Exercise` is a declaration: the function to write, a reference, how inputs are drawn, a
+tolerance with its reason, and the mistakes that people make, each as an implementation with the
+sentence that helps. `judge` compares an answer with the reference on fresh random inputs and, where
+it differs, with each known mistake. `check` is what a notebook calls.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+Case = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A typical wrong answer: its name, an implementation, and the sentence that helps."""
+
+    name: str
+    function: Callable[..., Any]
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise.
+
+    Attributes:
+        id: lesson and place, as "01.3".
+        title: what it is about.
+        points: what it counts.
+        minutes: how long it should take.
+        difficulty: 1 (a line) to 5 (an evening).
+        function: the name of the function to write.
+        reference: a right answer; the lesson goes on with it while the exercise is open.
+        home: where a reader finds the reference, as a dotted name.
+        draw: draw(generator, size) returns the arguments of one case.
+        sizes: the cases of the instant check, smallest first.
+        hidden_sizes: further cases that only grading uses.
+        tolerance: greatest absolute and relative difference from the reference.
+        why_tolerance: the reason for it.
+        mistakes: the known wrong answers.
+        observe: observe(function, *arguments) makes a tensor to compare out of an answer; by
+            default what the function returns. Exercises with random results look at properties.
+        explain: explain(observed) says what is wrong with an observation that is not the
+            reference's; by default expected and got are shown.
+    """
+
+    id: str
+    title: str
+    points: int
+    minutes: int
+    difficulty: int
+    function: str
+    reference: Callable[..., Any]
+    home: str
+    draw: Callable[[Generator, int], Case]
+    sizes: tuple[int, ...]
+    hidden_sizes: tuple[int, ...]
+    tolerance: float
+    why_tolerance: str
+    mistakes: tuple[Mistake, ...]
+    observe: Callable[..., Any] = lambda function, *arguments: function(*arguments)
+    explain: Callable[[Tensor], str] | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How an answer was judged.
+
+    Attributes:
+        status: "passed", "not started" or "wrong".
+        message: a sentence for the author of the answer.
+        mistake: the name of the recognised mistake, or None.
+    """
+
+    status: str
+    message: str
+    mistake: str | None = None
+
+
+class AnswerError(AssertionError):
+    """Raised by `grade` for an answer that is not right."""
+
+
+def check(exercise_id: str, function: Callable[..., Any], seed: int | None = None):
+    """Judge an answer, print the verdict in a line, and return the function to go on with.
+
+    Args:
+        exercise_id: as "01.3".
+        function: the answer.
+        seed: repeats the inputs of an earlier check; fresh ones by default.
+
+    Returns:
+        `function` if it is right, else the course's own, so that the lesson goes on.
+
+    Raises:
+        ValueError: there is no such exercise.
+    """
+    exercise = find(exercise_id)
+    verdict = judge(exercise, function, seed=seed)
+    if verdict.status == "passed":
+        print(f"✓ exercise {exercise.id} passed: {exercise.title}")
+        return function
+    if verdict.status == "not started":
+        print(f"○ exercise {exercise.id} not started; the lesson goes on with {exercise.home}")
+    else:
+        print(f"✗ exercise {exercise.id}: {verdict.message}")
+        print(f"  The lesson goes on with {exercise.home}; mend your answer and run this again.")
+    return exercise.reference
+
+
+def grade(exercise_id: str, function: Callable[..., Any]) -> None:
+    """Judge an answer on hidden cases too; for the hidden tests of a master notebook.
+
+    Raises:
+        AnswerError: the answer is missing or wrong; the message says how.
+    """
+    verdict = judge(find(exercise_id), function, hidden=True)
+    if verdict.status != "passed":
+        raise AnswerError(f"exercise {exercise_id} {verdict.status}: {verdict.message}")
+
+
+def find(exercise_id: str) -> Exercise:
+    """Return the exercise of that id.
+
+    Raises:
+        ValueError: there is no such exercise.
+    """
+    known = all_exercises()
+    if exercise_id not in known:
+        raise ValueError(
+            f"there is no exercise {exercise_id!r}; the exercises are: {', '.join(known)}"
+        )
+    return known[exercise_id]
+
+
+def all_exercises() -> dict[str, Exercise]:
+    """Return every exercise of the course by its id, in order."""
+    from mmlite.exercises import lesson01
+
+    return {exercise.id: exercise for exercise in lesson01.EXERCISES}
+
+
+def judge(
+    exercise: Exercise,
+    function: Callable[..., Any],
+    *,
+    hidden: bool = False,
+    seed: int | None = None,
+) -> Verdict:
+    """Compare an answer with the reference on random cases, the smallest first.
+
+    Args:
+        exercise: what was asked.
+        function: the answer. It gets copies of the inputs; the global random state is restored.
+        hidden: use the hidden cases too.
+        seed: seeds the cases; by default a fresh one.
+    """
+    if not callable(function):
+        return Verdict("wrong", f"{exercise.function} is not a function but {_kind(function)}")
+    seed = random.SystemRandom().randrange(2**31) if seed is None else seed
+    generator = Generator().manual_seed(seed)
+    sizes = exercise.sizes + (exercise.hidden_sizes if hidden else ())
+    cases = [exercise.draw(generator, size) for size in sizes]
+    with torch.random.fork_rng(devices=[]):
+        for case in cases:
+            verdict = _judge_case(exercise, function, case)
+            if verdict is not None:
+                break
+        else:
+            return Verdict("passed", "right")
+        if verdict.status == "wrong":
+            recognised = _recognise(exercise, function, cases)
+            if recognised is not None:
+                return Verdict("wrong", recognised.sentence, recognised.name)
+    return verdict
+
+
+def _judge_case(exercise: Exercise, function: Callable[..., Any], case: Case) -> Verdict | None:
+    """Return what is wrong with an answer on one case, or None."""
+    given = _copy(case)
+    try:
+        got = exercise.observe(function, *given)
+    except NotImplementedError:
+        return Verdict("not started", f"{exercise.function} is still the stub")
+    # whatever a student's code may raise is the answer's fault, and is told in a sentence
+    except Exception as error:
+        detail = str(error).splitlines()[0] if str(error) else "no detail"
+        return Verdict(
+            "wrong",
+            f"{exercise.function} raised {type(error).__name__}: {detail} (for {_describe(case)})",
+        )
+    if not _same(_copy(case), given):
+        return Verdict("wrong", f"{exercise.function} changed its inputs; work on a copy")
+    expected = exercise.observe(exercise.reference, *_copy(case))
+    fault = _difference(expected, got, exercise.tolerance)
+    if fault is None:
+        return None
+    if exercise.explain is not None and isinstance(got, Tensor):
+        fault = exercise.explain(got)
+    return Verdict("wrong", f"{fault} (for {_describe(case)})")
+
+
+def _recognise(exercise: Exercise, function, cases: list[Case]) -> Mistake | None:
+    """Return the mistake whose results are the answer's on every case."""
+    try:
+        answers = [exercise.observe(function, *_copy(case)) for case in cases]
+    except Exception:  # it fails on some inputs, which no known mistake does
+        return None
+    for mistake in exercise.mistakes:
+        results = [exercise.observe(mistake.function, *_copy(case)) for case in cases]
+        pairs = zip(results, answers, strict=True)
+        if all(_difference(r, a, exercise.tolerance) is None for r, a in pairs):
+            return mistake
+    return None
+
+
+def _difference(expected: Any, got: Any, tolerance: float) -> str | None:
+    """Return in a sentence how two results differ, or None if they agree."""
+    if got is None:
+        return "it returned None; is the return statement missing?"
+    wanted = torch.as_tensor(expected)
+    if isinstance(got, bool) or not isinstance(got, (Tensor, int, float)):
+        return f"expected {_kind(expected)}, got {_kind(got)}"
+    found = torch.as_tensor(got).detach()
+    if found.shape != wanted.shape:
+        return f"expected a result of shape {list(wanted.shape)}, got {list(found.shape)}"
+    if found.is_complex() or (not wanted.is_floating_point() and found.is_floating_point()):
+        return f"expected a result of type {wanted.dtype}, got {found.dtype}"
+    wanted, found = wanted.double().cpu(), found.double().cpu()
+    if not bool(found.isfinite().all()):
+        return "the result holds NaN or infinities"
+    if torch.allclose(found, wanted, rtol=tolerance, atol=tolerance):
+        return None
+    if wanted.dim() == 0:
+        return f"expected {float(wanted):.6g}, got {float(found):.6g}"
+    worst = (found - wanted).abs().argmax()
+    index = tuple(int(i) for i in torch.unravel_index(worst, wanted.shape))
+    place = ", ".join(str(i) for i in index)
+    return f"at [{place}] expected {float(wanted[index]):.6g}, got {float(found[index]):.6g}"
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {list(value.shape)}"
+    return f"a {type(value).__name__}"
+
+
+def _describe(case: Case) -> str:
+    parts = [
+        f"a {list(value.shape)} tensor" if isinstance(value, Tensor) else f"{value!r}"
+        for value in case
+        if not isinstance(value, Generator)
+    ]
+    return "inputs " + ", ".join(parts)
+
+
+def _copy(case: Case) -> Case:
+    return tuple(value.clone() if isinstance(value, Tensor) else value for value in case)
+
+
+def _same(a: Case, b: Case) -> bool:
+    return all(not isinstance(x, Tensor) or torch.equal(x, y) for x, y in zip(a, b, strict=True))

@@ -1,0 +1,215 @@
+"""Pictures with alternative text, in one look for the whole course.
+
+Each function returns a `Picture`, which a notebook shows as an image whose `alt` a screen reader
+speaks. Colours are those of Okabe and Ito (2008), told apart by colour-blind eyes; the background
+is opaque, so a picture reads the same in a dark notebook. Nothing here touches pyplot or changes
+a setting outside the figure.
+"""
+
+import base64
+import html
+import inspect
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from mmlite.data import ImageSet, plant_background
+from mmlite.views import TwoViews
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LOOK = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": mpl.cycler(color=COLOURS),
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "axes.axisbelow": True,
+    "figure.facecolor": "white",
+    "legend.frameon": False,
+}
+DOTS_PER_INCH = 80
+
+
+class Picture:
+    """A figure drawn once, with its alternative text.
+
+    Attributes:
+        png: the image's bytes.
+        alt: what the picture shows, in a sentence.
+    """
+
+    def __init__(self, figure: Figure, alt: str) -> None:
+        if not alt.strip():
+            raise ValueError("a picture needs alternative text: say in a sentence what it shows")
+        self.alt = alt
+        buffer = io.BytesIO()
+        FigureCanvasAgg(figure)
+        figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight")
+        self.png = buffer.getvalue()
+
+    def save(self, path: str | Path) -> None:
+        """Write the picture as a PNG file."""
+        Path(path).write_bytes(self.png)
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+        # JupyterLab drops the alt text of image/png outputs, so the picture goes in as HTML.
+        code = base64.b64encode(self.png).decode()
+        return {
+            "text/html": f'<img alt="{html.escape(self.alt)}" src="data:image/png;base64,{code}">',
+            "text/plain": f"Picture: {self.alt}",
+        }
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def image_grid(
+    images: Tensor, columns: int, alt: str, titles: Sequence[str] = (), scale: float = 0.8
+) -> Picture:
+    """Show images [N, C, H, W], uint8 or float in 0..1, row by row; C = 1 or 3.
+
+    Args:
+        images: the images.
+        columns: images in a row.
+        alt: alternative text.
+        titles: a line above each image; fewer titles than images leave the rest bare.
+        scale: an image's side in inches.
+    """
+    pixels = images.detach().cpu()
+    pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
+    pixels = pixels.clamp(0, 1).permute(0, 2, 3, 1)
+    rows = math.ceil(len(pixels) / columns)
+    with mpl.rc_context(LOOK):
+        tall = scale * (1.25 if titles else 1.05)
+        figure = Figure(figsize=(columns * scale, rows * tall), layout="constrained")
+        for index, pixel in enumerate(pixels):
+            axes = figure.add_subplot(rows, columns, index + 1)
+            shown = pixel if pixel.shape[2] == 3 else pixel[..., 0]
+            axes.imshow(shown.numpy(), cmap="gray", vmin=0, vmax=1)
+            axes.set_axis_off()
+            if index < len(titles):
+                axes.set_title(titles[index], fontsize=8, pad=2)
+        return Picture(figure, alt)
+
+
+def lines(
+    x: Sequence[float], series: Mapping[str, Sequence[float]], xlabel: str, ylabel: str, alt: str
+) -> Picture:
+    """Draw one line for each named series over x, told apart by colour and by marker."""
+    with mpl.rc_context(LOOK):
+        figure, axes = _axes(5.5, 2.8)
+        for (name, values), marker in zip(series.items(), "os^Dvx*", strict=False):
+            few = marker if len(x) <= 20 else None
+            axes.plot(x, values, label=name, marker=few, markersize=4)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        if len(series) > 1:
+            axes.legend()
+        return Picture(figure, alt)
+
+
+def bars(
+    values: Mapping[str, float],
+    ylabel: str,
+    alt: str,
+    reference: float | None = None,
+    errors: Sequence[float] | None = None,
+) -> Picture:
+    """Draw one horizontal bar for each name, with its value; `reference` is a dashed line."""
+    with mpl.rc_context(LOOK):
+        figure, axes = _axes(5.5, 0.5 + 0.4 * len(values))
+        names = list(values)
+        drawn = axes.barh(names, list(values.values()), color=COLOURS[0], xerr=errors, height=0.6)
+        axes.bar_label(drawn, fmt="%.3g", padding=4)
+        axes.margins(x=0.12)
+        axes.invert_yaxis()
+        axes.grid(False)
+        axes.set(xlabel=ylabel)
+        if reference is not None:
+            axes.axvline(reference, linestyle="--", color=COLOURS[1])
+        return Picture(figure, alt)
+
+
+class Dial:
+    """Sliders over a picture: moving one calls `function` again and shows what it returns.
+
+    Attributes:
+        widget: the ipywidgets container.
+        text: what stands in its place where no kernel runs, as in a stored notebook.
+    """
+
+    def __init__(self, function: Callable[..., Picture], text: str, **sliders) -> None:
+        from IPython.display import display
+        from ipywidgets import interactive
+
+        def show(**values) -> None:
+            display(function(**values))
+
+        self.text = text
+        # ipywidgets reads the sliders' names off the signature
+        show.__signature__ = inspect.Signature(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in sliders
+        )
+        self.widget = interactive(show, **sliders)
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, object]:
+        bundle = dict(self.widget._repr_mimebundle_())
+        return bundle | {"text/plain": f"Dial: {self.text}"}
+
+
+def push_shares(similarity: Tensor, temperature: float) -> Picture:
+    """Draw each negative's share of NT-Xent's push, softmax(similarity / τ), in sorted order.
+
+    Args:
+        similarity: the negatives' similarities [M] to one query.
+        temperature: τ.
+    """
+    ordered = similarity.detach().cpu().sort().values
+    share = torch.softmax(ordered / temperature, 0)
+    hardest = int(math.ceil(len(share) / 10))
+    part = float(share[-hardest:].sum())
+    with mpl.rc_context(LOOK):
+        figure, axes = _axes(5.5, 2.6)
+        axes.bar(ordered, share, width=0.02, color=COLOURS[0])
+        axes.set(
+            xlabel="similarity to the query",
+            ylabel="share of the push",
+            xlim=(-1.05, 1.05),
+            title=f"τ = {temperature:.2g}: the hardest tenth gets {part:.0%} of the push",
+        )
+        return Picture(
+            figure,
+            "Bars over similarity from −1 to 1: the share of the push that each negative gets at "
+            "one temperature. The lower the temperature, the more the bars concentrate on the "
+            "right.",
+        )
+
+
+def planted_views(garments: ImageSet, strength: float, jitter: float) -> Picture:
+    """Show images before a planted background, and two views of each below.
+
+    Args:
+        garments: a few images without a background.
+        strength: the background's, 0 to 1.
+        jitter: the views' colour jitter, 0 to 2.
+    """
+    images = plant_background(garments, strength).images
+    views = TwoViews(crop=(0.4, 1.0), jitter=jitter, grey=0.2 if jitter else 0.0)
+    x1, x2 = views(images, torch.Generator().manual_seed(0))
+    rows = torch.cat([images.float() / 255, x1, x2])
+    return image_grid(
+        rows,
+        len(garments),
+        f"Three rows of {len(garments)} garments: before their backgrounds, and two random views "
+        "of each.",
+    )
