@@ -15,8 +15,8 @@ FAILS = "✗ claim fails: "
 
 def claim(
     statement: str, value: float, *, at_least: float | None = None, at_most: float | None = None
-) -> bool:
-    """Print whether a measured value bears a statement out, and return it.
+) -> None:
+    """Print in a line whether a measured value bears a statement out.
 
     Args:
         statement: the claim, as a sentence without its full stop.
@@ -31,14 +31,12 @@ def claim(
     low = -math.inf if at_least is None else at_least
     high = math.inf if at_most is None else at_most
     holds = bool(low <= value <= high)
-    bounds = [f"≥ {at_least:g}"] * (at_least is not None) + [f"≤ {at_most:g}"] * (
-        at_most is not None
-    )
+    bounds = [] if at_least is None else [f"≥ {at_least:g}"]
+    bounds += [] if at_most is None else [f"≤ {at_most:g}"]
     print(
         f"{HOLDS if holds else FAILS}{statement} "
         f"(must be {' and '.join(bounds)}; measured ≈ {float(value):.3g})"
     )
-    return holds
 
 
 class Claim(NamedTuple):

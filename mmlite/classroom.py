@@ -36,7 +36,7 @@ def find_course(start: Path | None = None) -> Path:
     """
     start = (start or Path.cwd()).resolve()
     for folder in (start, *start.parents, Path(__file__).resolve().parents[1]):
-        if any((folder / "lessons").glob("[0-9][0-9]_*.ipynb")):
+        if any(folder.glob("lessons/[0-9][0-9]_*.ipynb")) or (folder / "solutions").is_dir():
             return folder
     raise LessonError(
         f"no lessons/ folder at or above {start}; run this inside a clone of the course"
@@ -148,9 +148,9 @@ def execute(
     client = NotebookClient(
         notebook,
         timeout=CELL_TIMEOUT,
+        extra_arguments=["--log-level=ERROR"],  # a word about TCP is not for students
         kernel_name="python3",
         record_timing=False,
-        store_widget_state=False,
         resources={"metadata": {"path": str(folder)}},
         on_cell_executed=lambda **_: on_cell(),
     )
@@ -160,10 +160,10 @@ def execute(
     except (CellExecutionError, DeadKernelError, TimeoutError) as error:
         raise LessonError(f"the notebook stopped: {_plain(str(error))}") from error
     seconds = time.perf_counter() - started
+    notebook.metadata.pop("widgets", None)  # their state belongs to the kernel, which is gone
     for cell in code_cells(notebook):
         cell.outputs = [output for output in cell.outputs if not _passes(output)]
         for output in cell.outputs:
-            # the link to a widget's state in the kernel, which is gone
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
     return seconds
 
@@ -258,7 +258,7 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 def _passes(output: NotebookNode) -> bool:
     """Whether an output is a progress bar, which has no place in a stored notebook."""
     text = str(output.get("data", {}).get("text/plain", ""))
-    return output.get("name") == "stderr" or text.endswith("/s]")
+    return text.endswith("/s]")
 
 
 def _plain(text: str) -> str:

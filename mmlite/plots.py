@@ -176,7 +176,7 @@ def push_shares(similarity: Tensor, temperature: float) -> Picture:
     """
     ordered = similarity.detach().cpu().sort().values
     share = torch.softmax(ordered / temperature, 0)
-    hardest = int(math.ceil(len(share) / 10))
+    hardest = math.ceil(len(share) / 10)
     part = float(share[-hardest:].sum())
     with mpl.rc_context(LOOK):
         figure, axes = _axes(5.5, 2.6)

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from mmlite import data
+
 Case = tuple[Any, ...]
 
 
@@ -91,6 +93,8 @@ class AnswerError(AssertionError):
 def check(exercise_id: str, function: Callable[..., Any], seed: int | None = None):
     """Judge an answer, print the verdict in a line, and return the function to go on with.
 
+    The inputs lie on `mmlite.device()`, where the lesson will use the answer.
+
     Args:
         exercise_id: as "01.3".
         function: the answer.
@@ -103,7 +107,7 @@ def check(exercise_id: str, function: Callable[..., Any], seed: int | None = Non
         ValueError: there is no such exercise.
     """
     exercise = find(exercise_id)
-    verdict = judge(exercise, function, seed=seed)
+    verdict = judge(exercise, function, seed=seed, device=data.device())
     if verdict.status == "passed":
         print(f"✓ exercise {exercise.id} passed: {exercise.title}")
         return function
@@ -153,6 +157,7 @@ def judge(
     *,
     hidden: bool = False,
     seed: int | None = None,
+    device: torch.device | str = "cpu",
 ) -> Verdict:
     """Compare an answer with the reference on random cases, the smallest first.
 
@@ -161,13 +166,14 @@ def judge(
         function: the answer. It gets copies of the inputs; the global random state is restored.
         hidden: use the hidden cases too.
         seed: seeds the cases; by default a fresh one.
+        device: where the inputs lie.
     """
     if not callable(function):
         return Verdict("wrong", f"{exercise.function} is not a function but {_kind(function)}")
     seed = random.SystemRandom().randrange(2**31) if seed is None else seed
     generator = Generator().manual_seed(seed)
     sizes = exercise.sizes + (exercise.hidden_sizes if hidden else ())
-    cases = [exercise.draw(generator, size) for size in sizes]
+    cases = [_to(exercise.draw(generator, size), device) for size in sizes]
     with torch.random.fork_rng(devices=[]):
         for case in cases:
             verdict = _judge_case(exercise, function, case)
@@ -259,6 +265,10 @@ def _describe(case: Case) -> str:
         if not isinstance(value, Generator)
     ]
     return "inputs " + ", ".join(parts)
+
+
+def _to(case: Case, device: torch.device | str) -> Case:
+    return tuple(value.to(device) if isinstance(value, Tensor) else value for value in case)
 
 
 def _copy(case: Case) -> Case:

@@ -52,7 +52,7 @@ def knn_vote(similarity: Tensor, labels: Tensor, classes: int, temperature: floa
 
 
 def _weighted_vote(weight: Tensor, labels: Tensor, classes: int) -> Tensor:
-    votes = torch.zeros(len(labels), classes).scatter_add_(1, labels, weight)
+    votes = weight.new_zeros(len(labels), classes).scatter_add_(1, labels, weight)
     return votes.argmax(1)
 
 
@@ -166,14 +166,14 @@ def _read_view(view: Tensor, images: Tensor) -> Tensor | None:
     Every possible view is made by slicing, and compared; nothing is shared with the reference.
     """
     count, _, height, width = images.shape
-    found = torch.full((count, 3), -99)
+    found = torch.full((count, 3), -99, device=view.device)
     padded = F.pad(images, [REACH] * 4)
     for top in range(2 * REACH + 1):
         for left in range(2 * REACH + 1):
             shifted = padded[:, :, top : top + height, left : left + width]
             for flip, candidate in enumerate((shifted, shifted.flip(3))):
                 same = (candidate == view).flatten(1).all(1)
-                found[same] = torch.tensor([top, left, flip])
+                found[same] = found.new_tensor([top, left, flip])
     return None if bool((found == -99).any()) else found
 
 
@@ -227,21 +227,21 @@ def _nt_xent_variant(
     z = F.normalize(z, dim=1) if normalise else z
     similarity = z @ z.T * temperature if times else z @ z.T / temperature
     if not diagonal_in:
-        similarity = similarity.masked_fill(torch.eye(len(z), dtype=torch.bool), -torch.inf)
-    partner = torch.arange(len(z)).roll(len(z1))
+        similarity = similarity.masked_fill(torch.eye(len(z), dtype=torch.bool, device=z.device), -torch.inf)
+    partner = torch.arange(len(z), device=z.device).roll(len(z1))
     return F.cross_entropy(similarity, partner, reduction=reduction)
 
 
 def _cross_view(z1, z2, temperature):
     similarity = cosine_similarity(z1, z2) / temperature
-    return similarity, torch.arange(len(z1))
+    return similarity, torch.arange(len(z1), device=z1.device)
 
 
 def _one_direction(z1, z2, temperature):
     z1, z2 = F.normalize(z1, dim=1), F.normalize(z2, dim=1)
-    same = (z1 @ z1.T / temperature).masked_fill(torch.eye(len(z1), dtype=torch.bool), -torch.inf)
+    same = (z1 @ z1.T / temperature).masked_fill(torch.eye(len(z1), dtype=torch.bool, device=z1.device), -torch.inf)
     similarity = torch.cat([z1 @ z2.T / temperature, same], 1)
-    return F.cross_entropy(similarity, torch.arange(len(z1)))
+    return F.cross_entropy(similarity, torch.arange(len(z1), device=z1.device))
 
 
 def _other_view_only(z1, z2, temperature):
@@ -257,10 +257,10 @@ def _partner_left_out(z1, z2, temperature):
     z = F.normalize(torch.cat([z1, z2]), dim=1)
     similarity = z @ z.T / temperature
     n = len(z1)
-    index = torch.arange(2 * n)
+    index = torch.arange(2 * n, device=z.device)
     partner = index.roll(n)
     positive = similarity[index, partner]
-    hidden = torch.eye(2 * n, dtype=torch.bool)
+    hidden = torch.eye(2 * n, dtype=torch.bool, device=z.device)
     hidden[index, partner] = True
     return (similarity.masked_fill(hidden, -torch.inf).logsumexp(1) - positive).mean()
 
