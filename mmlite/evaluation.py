@@ -92,13 +92,13 @@ def linear_probe_accuracy(
     train_labels: Tensor,
     test_h: Tensor,
     test_labels: Tensor,
-    weight_decay: float = 1e-4,
+    weight_decay: float = 1e-3,
 ) -> float:
     """Return the test accuracy of multinomial logistic regression on the frozen representation.
 
     Dimensions are standardised by the training set's mean and deviation. The convex objective,
-    mean cross-entropy + weight_decay / 2 · ‖W‖², is solved by L-BFGS from zero to a gradient
-    below 1e-4, so the result depends on no seed. Memory: a few copies of the logits [N, classes].
+    mean cross-entropy + weight_decay / 2 · ‖W‖², is solved by L-BFGS from zero until no entry of
+    the gradient exceeds 1e-5, so the result depends on no seed. Memory: a few copies of the logits [N, classes].
 
     Args:
         train_h: float [N, D].
@@ -239,9 +239,9 @@ def _logistic_regression(x: Tensor, labels: Tensor, weight_decay: float) -> tupl
     optimizer = torch.optim.LBFGS(
         [weight, bias],
         max_iter=1000,
-        tolerance_grad=1e-4,  # the largest entry; float32 sums over many rows reach no deeper
+        tolerance_grad=1e-5,  # the largest entry; float32 sums over many rows reach little deeper
         tolerance_change=0,
-        history_size=20,
+        history_size=200,  # 2.7 times fewer steps than 20 on standardised pixels
         line_search_fn="strong_wolfe",
     )
 
@@ -256,7 +256,7 @@ def _logistic_regression(x: Tensor, labels: Tensor, weight_decay: float) -> tupl
         optimizer.step(objective)
         objective()
     steepest = max(float(weight.grad.abs().max()), float(bias.grad.abs().max()))
-    if not steepest < 1e-3:
+    if not steepest < 1e-4:
         warnings.warn(
             f"the linear probe has not converged (steepest gradient {steepest:.1e}); "
             "a larger weight_decay helps",

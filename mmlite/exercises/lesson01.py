@@ -227,7 +227,9 @@ def _nt_xent_variant(
     z = F.normalize(z, dim=1) if normalise else z
     similarity = z @ z.T * temperature if times else z @ z.T / temperature
     if not diagonal_in:
-        similarity = similarity.masked_fill(torch.eye(len(z), dtype=torch.bool, device=z.device), -torch.inf)
+        similarity = similarity.masked_fill(
+            torch.eye(len(z), dtype=torch.bool, device=z.device), -torch.inf
+        )
     partner = torch.arange(len(z), device=z.device).roll(len(z1))
     return F.cross_entropy(similarity, partner, reduction=reduction)
 
@@ -239,7 +241,9 @@ def _cross_view(z1, z2, temperature):
 
 def _one_direction(z1, z2, temperature):
     z1, z2 = F.normalize(z1, dim=1), F.normalize(z2, dim=1)
-    same = (z1 @ z1.T / temperature).masked_fill(torch.eye(len(z1), dtype=torch.bool, device=z1.device), -torch.inf)
+    same = (z1 @ z1.T / temperature).masked_fill(
+        torch.eye(len(z1), dtype=torch.bool, device=z1.device), -torch.inf
+    )
     similarity = torch.cat([z1 @ z2.T / temperature, same], 1)
     return F.cross_entropy(similarity, torch.arange(len(z1), device=z1.device))
 

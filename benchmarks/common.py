@@ -1,0 +1,55 @@
+"""What the benchmarks share: timing in turn, and writing figures down with where they come from."""
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from datetime import date
+from pathlib import Path
+
+import torch
+
+from mmlite.classroom import machine
+
+RESULTS = Path(__file__).with_name("results")
+
+
+def in_turn(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of each contender in each round, all of them once a round.
+
+    Two rounds before the first that counts let caches, allocators and compilers settle.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for turn in range(rounds + 2):
+        for name, run in contenders.items():
+            _wait()
+            started = time.perf_counter()
+            run()
+            _wait()
+            if turn >= 2:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def median_ratio(slow: list[float], fast: list[float]) -> float:
+    """Return the median over rounds of slow / fast."""
+    return statistics.median(s / f for s, f in zip(slow, fast, strict=True))
+
+
+def save(name: str, command: str, figures: object) -> None:
+    """Write figures with the command, the machine and the day to benchmarks/results/."""
+    RESULTS.mkdir(exist_ok=True)
+    record = {
+        "command": command,
+        "machine": machine(),
+        "threads": torch.get_num_threads(),
+        "date": date.today().isoformat(),
+        "figures": figures,
+    }
+    text = json.dumps(record, indent=1, ensure_ascii=False)
+    (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

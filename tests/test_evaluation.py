@@ -1,0 +1,228 @@
+"""The readers against loops, scikit-learn and cases by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from mmlite import evaluation
+from mmlite.evaluation import (
+    few_label_accuracy,
+    knn_accuracy,
+    linear_probe_accuracy,
+    neighbours,
+    paired_difference,
+)
+
+
+def clusters(count: int, dim: int = 6, classes: int = 3, noise: float = 1.0, seed: int = 0):
+    """Return features around random centres [count, dim], shifted and scaled by dimension."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(classes, dim, generator=torch.Generator().manual_seed(99))
+    labels = torch.arange(count) % classes
+    features = centres[labels] + noise * torch.randn(count, dim, generator=generator)
+    return features * torch.logspace(-1, 1, dim) + 3, labels
+
+
+def knn_by_loops(train_h, train_labels, test_h, test_labels, k, temperature):
+    right = 0
+    for query, label in zip(test_h.double().numpy(), test_labels.tolist(), strict=True):
+        votes: dict[int, float] = {}
+        similarity = [
+            float(query @ row / np.linalg.norm(query) / np.linalg.norm(row))
+            for row in train_h.double().numpy()
+        ]
+        for index in sorted(range(len(similarity)), key=lambda i: -similarity[i])[:k]:
+            voted = int(train_labels[index])
+            votes[voted] = votes.get(voted, 0) + math.exp(similarity[index] / temperature)
+        right += max(votes, key=votes.get) == label
+    return right / len(test_labels)
+
+
+@settings(max_examples=25, deadline=None)
+@given(k=st.integers(1, 30), temperature=st.floats(0.02, 2.0), seed=st.integers(0, 10**6))
+def test_knn_is_the_weighted_vote(k, temperature, seed):
+    train, test = clusters(30, seed=seed), clusters(20, seed=seed + 1)
+    assert knn_accuracy(*train, *test, k, temperature) == pytest.approx(
+        knn_by_loops(*train, *test, k, temperature)
+    )
+
+
+def test_knn_by_hand():
+    train_h = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]])
+    labels = torch.tensor([0, 1, 1])
+    query, label = torch.tensor([[2.0, 0.0]]), torch.tensor([0])
+    assert knn_accuracy(train_h, labels, query, label, k=1) == 1
+    # weights e^10, e^9.95 and 1: class 1 wins only with both of its voters at a high temperature
+    assert knn_accuracy(train_h, labels, query, label, k=3, temperature=0.001) == 1
+    assert knn_accuracy(train_h, labels, query, label, k=3, temperature=10.0) == 0
+
+
+def test_pieces_give_what_the_whole_gives(monkeypatch):
+    train, test = clusters(50), clusters(33, seed=1)
+    whole = neighbours(train[0], test[0], 7)
+    monkeypatch.setattr(evaluation, "CHUNK", 200)  # 4 queries at a time
+    pieces = neighbours(train[0], test[0], 7)
+    assert torch.equal(whole[1], pieces[1])
+    assert torch.allclose(whole[0], pieces[0], atol=1e-6)
+
+
+def test_similarities_held_at_once_are_bounded(monkeypatch):
+    widths = []
+    topk = torch.Tensor.topk
+    monkeypatch.setattr(
+        torch.Tensor,
+        "topk",
+        lambda self, *a, **k: widths.append(self.numel()) or topk(self, *a, **k),
+    )
+    monkeypatch.setattr(evaluation, "CHUNK", 1000)
+    neighbours(torch.randn(100, 4), torch.randn(95, 4), 5)
+    assert max(widths) <= 1000
+
+
+def test_a_zero_row_is_similar_to_nothing():
+    similarity, _ = neighbours(torch.eye(3), torch.zeros(1, 3), 2)
+    assert similarity.tolist() == [[0, 0]]
+
+
+@pytest.mark.parametrize("weight_decay", [1e-4, 1e-2, 1.0])
+@pytest.mark.parametrize("noise", [0.3, 2.0])
+def test_the_probe_is_scikit_learns_regression(weight_decay, noise):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    (train_h, train_labels), (test_h, test_labels) = (
+        clusters(300, noise=noise),
+        clusters(500, noise=noise, seed=1),
+    )
+    scaler = StandardScaler().fit(train_h.double().numpy())
+    peer = LogisticRegression(C=1 / (weight_decay * 300), tol=1e-8, max_iter=10_000)
+    peer.fit(scaler.transform(train_h.double().numpy()), train_labels.numpy())
+    expected = peer.score(scaler.transform(test_h.double().numpy()), test_labels.numpy())
+    got = linear_probe_accuracy(train_h, train_labels, test_h, test_labels, weight_decay)
+    # one of 500 on the boundary may fall the other way
+    assert got == pytest.approx(expected, abs=0.0021)
+    # A convex objective has one minimum: as low as the peer's, evaluated here in float64.
+    mean, std = train_h.mean(0), train_h.std(0, correction=0)
+    ours = evaluation._logistic_regression((train_h - mean) / std, train_labels, weight_decay)
+    theirs = torch.from_numpy(peer.coef_), torch.from_numpy(peer.intercept_)
+
+    def objective(weight, bias):
+        x = torch.from_numpy(scaler.transform(train_h.double().numpy()))
+        logits = x @ weight.double().T + bias.double()
+        loss = torch.nn.functional.cross_entropy(logits, train_labels)
+        return float(loss + weight_decay / 2 * weight.double().square().sum())
+
+    assert objective(*ours) == pytest.approx(objective(*theirs), abs=1e-6)
+
+
+def test_the_probe_is_deterministic_and_leaves_the_random_state():
+    train, test = clusters(100), clusters(100, seed=1)
+    state = torch.random.get_rng_state()
+    first = linear_probe_accuracy(*train, *test)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    torch.manual_seed(123)
+    assert linear_probe_accuracy(*train, *test) == first
+
+
+def test_constant_dimensions_and_half_precision_do_no_harm():
+    (train_h, train_labels), (test_h, test_labels) = clusters(200), clusters(200, seed=1)
+    plain = linear_probe_accuracy(train_h, train_labels, test_h, test_labels)
+
+    def widen(h):
+        return torch.cat([h, torch.full((len(h), 2), 0.1), torch.zeros(len(h), 1)], 1)
+
+    wide = linear_probe_accuracy(widen(train_h), train_labels, widen(test_h), test_labels)
+    assert wide == pytest.approx(plain, abs=0.006)  # one of 200
+    half = linear_probe_accuracy(train_h.half(), train_labels, test_h.half(), test_labels)
+    assert half == pytest.approx(plain, abs=0.02)  # float16 keeps three digits
+
+
+def test_the_probe_separates_what_is_separable_and_guesses_what_is_noise():
+    train_h = torch.eye(4).repeat(5, 1)
+    labels = torch.arange(4).repeat(5)
+    assert linear_probe_accuracy(train_h, labels, torch.eye(4), torch.arange(4)) == 1
+    zeros = torch.zeros(20, 4)
+    assert linear_probe_accuracy(zeros, labels, zeros, labels) == 0.25
+
+
+def test_few_labels_use_few_labels(monkeypatch):
+    seen = []
+    probe = evaluation.linear_probe_accuracy
+
+    def spy(train_h, train_labels, *rest):
+        seen.append(train_labels.bincount().tolist())
+        return probe(train_h, train_labels, *rest)
+
+    monkeypatch.setattr(evaluation, "linear_probe_accuracy", spy)
+    train, test = clusters(90), clusters(90, seed=1)
+    mean = few_label_accuracy(*train, *test, per_class=4, draws=3)
+    assert seen == [[4, 4, 4]] * 3
+    assert 0.34 < mean <= 1
+    assert few_label_accuracy(*train, *test, per_class=4, draws=3) == mean
+    other = few_label_accuracy(*train, *test, per_class=4, draws=3, seed=1)
+    assert other != mean
+
+
+def test_few_labels_refuse_a_class_that_has_fewer():
+    train, test = clusters(10), clusters(9, seed=1)
+    with pytest.raises(ValueError, match="class 1 has 3 training images, fewer than per_class=4"):
+        few_label_accuracy(*train, *test, per_class=4)
+
+
+H, LABELS = torch.randn(10, 4), torch.arange(10) % 2
+
+
+@pytest.mark.parametrize("reader", [knn_accuracy, linear_probe_accuracy])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((H[0], LABELS, H, LABELS), "train_h must be a float tensor"),
+        ((H.long(), LABELS, H, LABELS), "train_h must be a float tensor"),
+        ((H[:0], LABELS[:0], H, LABELS), "that is not empty"),
+        ((H, LABELS[:3], H, LABELS), "train_labels must be int64 of shape"),
+        ((H, LABELS, H, LABELS.float()), "test_labels must be int64"),
+        ((H, LABELS - 1, H, LABELS), "train_labels holds a label below 0"),
+        ((H, LABELS, H[:, :3], LABELS), "the same width D"),
+        ((H * torch.nan, LABELS, H, LABELS), "train_h holds NaN"),
+    ],
+)
+def test_readers_refuse_what_does_not_fit(reader, arguments, message):
+    more = {"k": 3} if reader is knn_accuracy else {}
+    with pytest.raises(ValueError, match=message):
+        reader(*arguments, **more)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [({"k": 0}, "k must be between 1 and"), ({"k": 11}, "k must be"), ({"temperature": 0}, "temp")],
+)
+def test_knn_refuses_wrong_settings(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        knn_accuracy(H, LABELS, H, LABELS, **({"k": 3} | wrong))
+
+
+def test_paired_difference_is_the_paired_t_interval():
+    a, b = [0.71, 0.74, 0.69, 0.80], [0.70, 0.70, 0.71, 0.75]
+    expected = stats.ttest_rel(a, b).confidence_interval(0.9)
+    interval = paired_difference(a, b, confidence=0.9)
+    assert interval.mean == pytest.approx(np.mean(a) - np.mean(b))
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
+    assert str(interval).startswith("+0.020 [")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([1.0], [1.0]), "same length of at least 2"),
+        (([1.0, 2.0], [1.0]), "same length"),
+        (([1.0, 2.0], [1.0, 2.0], 1.0), "confidence must be between"),
+    ],
+)
+def test_paired_difference_refuses_what_it_cannot_compare(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        paired_difference(*arguments)

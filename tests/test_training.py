@@ -1,0 +1,179 @@
+"""The loop: what it repeats, what it stops at, and that it learns."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from mmlite.data import ImageSet
+from mmlite.training import History, TrainingError, fit, warmup_cosine
+
+
+def images(count: int = 20) -> ImageSet:
+    pixels = torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(count, 1, 2, 2)
+    return ImageSet(pixels, torch.zeros(count, dtype=torch.int64), ("a",))
+
+
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+
+
+def noisy_loss(model, batch, generator):
+    noise = torch.rand(len(batch), 1, 2, 2, generator=generator)
+    return model(batch.float() / 255 + noise).square().mean()
+
+
+def test_an_epoch_takes_every_image_once_in_a_new_order():
+    seen = []
+
+    def loss(model, batch, generator):
+        assert batch.dtype == torch.uint8
+        seen.append(batch[:, 0, 0, 0].tolist())
+        return model(batch.float()).square().mean()
+
+    fit(model(), loss, images(20), epochs=2, batch_size=5, progress=False)
+    first, second = ([i for batch in epoch for i in batch] for epoch in (seen[:4], seen[4:]))
+    assert sorted(first) == sorted(second) == list(range(20))
+    assert first != second
+
+
+def test_the_last_batch_that_is_not_full_is_left_out():
+    sizes = []
+
+    def loss(model, batch, generator):
+        sizes.append(len(batch))
+        return model(batch.float()).square().mean()
+
+    history = fit(model(), loss, images(20), epochs=3, batch_size=6, progress=False)
+    assert sizes == [6] * 9
+    assert history.steps_per_epoch == 3
+    assert len(history.epoch_loss) == 3
+
+
+def test_a_seed_repeats_a_run_bit_by_bit_whatever_the_global_state():
+    def run(seed):
+        network = model()
+        torch.manual_seed(torch.seed() % 1000)
+        history = fit(
+            network, noisy_loss, images(), epochs=3, batch_size=4, seed=seed, progress=False
+        )
+        return network[1].weight, history.loss
+
+    (weight, loss), (same_weight, same_loss), (_, other) = run(1), run(1), run(2)
+    assert torch.equal(weight, same_weight)
+    assert loss == same_loss
+    assert loss != other
+
+
+def test_it_learns():
+    history = fit(
+        model(), noisy_loss, images(), epochs=60, batch_size=10, learning_rate=0.05, progress=False
+    )
+    assert history.epoch_loss[-1] < 0.05 * history.epoch_loss[0]
+    assert history.images_per_second > 0
+
+
+def test_the_first_step_is_adamws():
+    network, twin = model(), model()
+    batch = images(4)
+
+    def loss(model, batch, generator):
+        return model(batch.float()).square().mean()
+
+    fit(network, loss, batch, epochs=1, batch_size=4, learning_rate=0.1, warmup=0.0, progress=False)
+    optimizer = torch.optim.AdamW(twin.parameters(), lr=0.1, weight_decay=1e-4)
+    loss(twin, batch.images, None).backward()
+    optimizer.step()
+    # the batch's order changes the float32 sum
+    assert torch.allclose(network[1].weight, twin[1].weight, atol=1e-6)
+
+
+def test_the_schedule_rises_and_falls():
+    factors = [warmup_cosine(step, 100, 0.1) for step in range(101)]
+    assert factors[:10] == pytest.approx([(i + 1) / 11 for i in range(10)])
+    assert factors[10] == 1
+    assert factors[55] == pytest.approx(0.5)
+    assert factors[100] == pytest.approx(0)
+    assert all(a >= b for a, b in itertools.pairwise(factors[10:]))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(value):
+    network, steps = model(), []
+
+    def loss(model, batch, generator):
+        steps.append(network[1].weight.detach().clone())
+        factor = value if len(steps) == 7 else 1.0
+        return model(batch.float()).square().mean() * factor
+
+    with pytest.raises(
+        TrainingError, match=f"the loss at step 7 is {value}; a lower learning_rate"
+    ):
+        fit(network, loss, images(), epochs=4, batch_size=4, progress=False)
+    assert torch.equal(network[1].weight, steps[-1])  # the last good weights
+
+
+def test_a_device_that_waits_is_looked_at_late_but_the_step_is_right():
+    from mmlite.training import _LossWatch
+
+    watch = _LossWatch(History(), torch.device("cuda"))
+    for value in (1.0, 2.0, math.nan, 4.0):
+        watch.add(torch.tensor(value))
+    with pytest.raises(TrainingError, match="step 3 is nan"):
+        watch.look()
+    assert watch.history.loss == [1.0, 2.0]
+
+
+def test_on_epoch_is_called_after_each():
+    calls = []
+    fit(
+        model(), noisy_loss, images(), epochs=3, batch_size=4, on_epoch=calls.append, progress=False
+    )
+    assert calls == [1, 2, 3]
+
+
+def test_a_progress_bar_shows_the_loss(capsys):
+    fit(model(), noisy_loss, images(), epochs=2, batch_size=4)
+    assert "10" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"batch_size": 1}, "batch_size must be between 2 and the number of images"),
+        ({"batch_size": 21}, r"\(20\), got 21"),
+        ({"learning_rate": 0}, "learning_rate must be greater than 0"),
+        ({"warmup": 1.0}, "warmup in"),
+    ],
+)
+def test_wrong_arguments_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        fit(model(), noisy_loss, images(), **({"epochs": 1, "batch_size": 4} | wrong))
+
+
+def test_a_model_without_parameters_and_a_loss_that_is_no_scalar_are_refused():
+    with pytest.raises(ValueError, match="no parameters"):
+        fit(nn.Flatten(), noisy_loss, images(), epochs=1, batch_size=4)
+    with pytest.raises(ValueError, match=r"must return a scalar tensor, got \[4\]"):
+        fit(
+            model(), lambda m, b, g: b[:, 0, 0, 0], images(), epochs=1, batch_size=4, progress=False
+        )
+    with pytest.raises(ValueError, match="must return a scalar tensor, got NoneType"):
+        fit(model(), lambda m, b, g: None, images(), epochs=1, batch_size=4, progress=False)
+
+
+@pytest.mark.gpu
+def test_a_seed_draws_the_same_views_on_a_gpu():
+    network = model().cuda()
+    on_cpu = fit(model(), noisy_loss_on_device, images(), epochs=2, batch_size=4, progress=False)
+    on_gpu = fit(network, noisy_loss_on_device, images(), epochs=2, batch_size=4, progress=False)
+    assert on_gpu.loss == pytest.approx(on_cpu.loss, rel=1e-3)
+
+
+def noisy_loss_on_device(model, batch, generator):
+    noise = torch.rand(len(batch), 1, 2, 2, generator=generator).to(batch.device)
+    return model(batch.float() / 255 + noise).square().mean()
