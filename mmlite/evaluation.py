@@ -98,7 +98,8 @@ def linear_probe_accuracy(
 
     Dimensions are standardised by the training set's mean and deviation. The convex objective,
     mean cross-entropy + weight_decay / 2 · ‖W‖², is solved by L-BFGS from zero until no entry of
-    the gradient exceeds 1e-5, so the result depends on no seed. Memory: a few copies of the logits [N, classes].
+    the gradient exceeds 1e-5, so the result depends on no seed. Memory: a few copies of the logits
+    [N, classes].
 
     Args:
         train_h: float [N, D].

@@ -160,9 +160,7 @@ def test_tiny_temperatures_neither_overflow_nor_stop_the_gradient(temperature):
     similarity = (u @ u.T).fill_diagonal_(-2)
     partner = torch.arange(64).roll(32)
     gap = similarity.amax(1) - similarity[torch.arange(64), partner]
-    assert temperature * loss.item() == pytest.approx(
-        gap.mean().item(), abs=temperature * 5 + 1e-6
-    )
+    assert temperature * loss.item() == pytest.approx(gap.mean().item(), abs=temperature * 5 + 1e-6)
 
 
 def test_a_large_batch():

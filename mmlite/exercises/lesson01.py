@@ -96,12 +96,19 @@ def two_views(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
     return _view(images, generator), _view(images, generator)
 
 
-def _view(images: Tensor, generator: Generator, flips=True, each=True, upside_down=False) -> Tensor:
+def _view(
+    images: Tensor,
+    generator: Generator | None,
+    flips: bool = True,
+    each: bool = True,
+    upside_down: bool = False,
+    border: str = "constant",
+) -> Tensor:
     count, _, height, width = images.shape
     draws = count if each else 1
     shifts = torch.randint(0, 2 * REACH + 1, (draws, 2), generator=generator).expand(count, 2)
     flipped = torch.rand(draws, generator=generator).expand(count) < 0.5
-    padded = F.pad(images, [REACH] * 4)
+    padded = F.pad(images, [REACH] * 4, mode=border)
     views = []
     for image, (top, left), flip in zip(padded, shifts.tolist(), flipped, strict=True):
         view = image[:, top : top + height, left : left + width]
@@ -130,12 +137,15 @@ def _flipped_upside_down(images, generator):
     )
 
 
+def _wrapped_around(images, generator):
+    return (
+        _view(images, generator, border="circular"),
+        _view(images, generator, border="circular"),
+    )
+
+
 def _generator_unused(images, generator):
     return _view(images, None), _view(images, None)
-
-
-def _first_view_unchanged(images, generator):
-    return images.clone(), _view(images, generator)
 
 
 _PROPERTIES = (
@@ -160,25 +170,33 @@ def _coordinates(generator: Generator, count: int) -> tuple[Tensor, int]:
     return torch.cat([places, which], 1).contiguous(), seed
 
 
-def _read_view(view: Tensor, images: Tensor) -> Tensor | None:
+# What a view may be made of: (how the border is filled, the axis of the flip), right one first.
+_KINDS = (("constant", 3), ("constant", 2), ("circular", 3))
+
+
+def _read_view(view: Tensor, images: Tensor, border: str = "constant", axis: int = 3):
     """Return [N, 3]: the (down, right) shift and the flip of each view, or None if it is not one.
 
     Every possible view is made by slicing, and compared; nothing is shared with the reference.
     """
     count, _, height, width = images.shape
     found = torch.full((count, 3), -99, device=view.device)
-    padded = F.pad(images, [REACH] * 4)
+    padded = F.pad(images, [REACH] * 4, mode=border)
     for top in range(2 * REACH + 1):
         for left in range(2 * REACH + 1):
             shifted = padded[:, :, top : top + height, left : left + width]
-            for flip, candidate in enumerate((shifted, shifted.flip(3))):
+            for flip, candidate in enumerate((shifted, shifted.flip(axis))):
                 same = (candidate == view).flatten(1).all(1)
                 found[same] = found.new_tensor([top, left, flip])
     return None if bool((found == -99).any()) else found
 
 
 def _observe_views(function, images: Tensor, seed: int) -> Tensor:
-    """Return the six properties of `_PROPERTIES` as 0 or 1; those after a failed one are 0."""
+    """Return the six properties of `_PROPERTIES` as 0 or 1.
+
+    Where views are not views the rest is 0, and the second tells by which of `_KINDS` they were
+    made, as −1 or −2, if by any.
+    """
     generator = Generator().manual_seed(seed)
     result, after = function(images, generator), None
     holds = torch.zeros(len(_PROPERTIES), dtype=torch.int64)
@@ -187,10 +205,13 @@ def _observe_views(function, images: Tensor, seed: int) -> Tensor:
     if not all(isinstance(v, Tensor) and v.shape == images.shape for v in result):
         return holds
     holds[0] = 1
-    read = [_read_view(view, images) for view in result]
-    if any(r is None for r in read):
+    for kind, (border, axis) in enumerate(_KINDS):
+        read = [_read_view(view, images, border, axis) for view in result]
+        if all(r is not None for r in read):
+            holds[1] = 1 if kind == 0 else -kind
+            break
+    if holds[1] != 1:
         return holds
-    holds[1] = 1
     first, second = read
     holds[2] = all(len(r[:, :2].unique(dim=0)) > 1 for r in read)
     # With 128 views, fewer than 1/4 or more than 3/4 flipped by chance: below one in 10^7.
@@ -206,7 +227,7 @@ def _observe_views(function, images: Tensor, seed: int) -> Tensor:
 
 
 def _explain_views(observed: Tensor) -> str:
-    failed = next(i for i, holds in enumerate(observed.tolist()) if not holds)
+    failed = next(i for i, holds in enumerate(observed.tolist()) if holds != 1)
     return _PROPERTIES[failed]
 
 
@@ -430,9 +451,13 @@ EXERCISES = (
             Mistake(
                 "flipped upside down",
                 _flipped_upside_down,
-                "some view is not its image shifted by up to 3 pixels and perhaps flipped left "
-                "to right. The flip should reverse the last axis (columns), not the rows, and "
-                "the border left uncovered should be 0 (torch.roll wraps around instead).",
+                "some views stand on their heads: flip the last axis (the columns), not the rows.",
+            ),
+            Mistake(
+                "border wrapped around",
+                _wrapped_around,
+                "what leaves an image on one side comes back on the other, as torch.roll does: "
+                "fill the border with 0.",
             ),
         ),
     ),

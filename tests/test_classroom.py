@@ -1,0 +1,193 @@
+"""From master to lesson: what is taken out, what is refused, how a run is read."""
+
+import re
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from mmlite import classroom
+from mmlite.classroom import LessonError
+
+
+def notebook(*sources: str, solution: bool = False):
+    cells = [new_code_cell(source, id=f"cell-{i}") for i, source in enumerate(sources)]
+    if solution:
+        cells[0].metadata["nbgrader"] = {"solution": True}
+    return new_notebook(cells=[new_markdown_cell("# title", id="title"), *cells])
+
+
+ANSWER = """def square(x):
+    ### BEGIN SOLUTION
+    if x:
+        return x * x
+    return 0
+    ### END SOLUTION
+"""
+CHECK = """check(square)
+### BEGIN HIDDEN TESTS
+assert square(3) == 9
+### END HIDDEN TESTS
+"""
+
+
+def test_answers_become_stubs_and_hidden_tests_go():
+    master = notebook(ANSWER, CHECK)
+    master.cells[1].outputs = [nbformat.v4.new_output("stream", text="secret")]
+    lesson = classroom.student_version(master)
+    assert lesson.cells[1].source == (
+        "def square(x):\n    # YOUR CODE HERE\n"
+        '    raise NotImplementedError("square is yours to write")'
+    )
+    assert lesson.cells[1].outputs == []
+    assert lesson.cells[2].source == "check(square)"
+    assert lesson.cells[0].source == "# title"
+    assert master.cells[1].source == ANSWER  # the master stays
+
+
+def test_the_stub_raises_what_the_check_takes_for_not_started():
+    scope: dict = {}
+    exec(classroom.student_version(notebook(ANSWER)).cells[1].source, scope)
+    with pytest.raises(NotImplementedError, match="square is yours"):
+        scope["square"](2)
+
+
+def test_nbgrader_makes_the_same_lesson():
+    # nbgrader's rule in one line each, from its documentation of ClearSolutions and
+    # ClearHiddenTests: what stands between the markers goes.
+    master = notebook(ANSWER, CHECK)
+    lesson = classroom.student_version(master)
+    for before, after in zip(master.cells, lesson.cells, strict=True):
+        kept = re.sub(r"(?s)[ ]*### BEGIN (\w+).*?### END \1[^\n]*\n?", "", before.source)
+        assert all(line in after.source for line in kept.split("\n"))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("### BEGIN SOLUTION\nx = 1", "'### BEGIN SOLUTION' without '### END SOLUTION'"),
+        ("x = 1\n### END SOLUTION", "'### END SOLUTION' without"),
+        ("### BEGIN SOLUTION\n### BEGIN SOLUTION\n### END SOLUTION", "a second"),
+        ("### BEGIN HIDDEN TESTS\n", "without '### END HIDDEN TESTS'"),
+    ],
+)
+def test_markers_without_partners_are_refused(source, message):
+    with pytest.raises(LessonError, match=f"cell cell-0: .*{message}"):
+        classroom.student_version(notebook(source))
+
+
+def test_a_solution_cell_without_an_answer_marked_is_refused():
+    with pytest.raises(LessonError, match="is a solution cell without '### BEGIN SOLUTION'"):
+        classroom.student_version(notebook("x = 1", solution=True))
+
+
+def write(path, *sources):
+    nbformat.write(notebook(*sources), path)
+    return path
+
+
+def test_build_writes_both_executed_with_their_time(tmp_path):
+    for folder in ("solutions", "lessons"):
+        (tmp_path / folder).mkdir()
+    master = write(
+        tmp_path / "solutions" / "09_x.ipynb",
+        ANSWER,
+        "try:\n    print(square(2))\nexcept NotImplementedError:\n    print('open')",
+    )
+    lesson = tmp_path / "lessons" / "09_x.ipynb"
+    cells = []
+    classroom.build(master, lesson, lambda: cells.append(1))
+    assert len(cells) == 4
+    written = [classroom.read_notebook(path) for path in (master, lesson)]
+    assert [classroom.printed(nb) for nb in written] == ["4\n", "open\n"]
+    for nb in written:
+        assert nb.metadata.mmlite.seconds >= 0
+        assert "cores" in nb.metadata.mmlite.machine
+        assert all(cell.execution_count for cell in classroom.code_cells(nb))
+    assert classroom.stale(master, lesson) == []
+
+
+def test_a_lesson_that_is_not_its_masters_is_stale(tmp_path):
+    master = write(tmp_path / "m.ipynb", ANSWER, CHECK)
+    lesson = tmp_path / "l.ipynb"
+    assert classroom.stale(master, lesson) == ["l.ipynb is missing"]
+    fresh = classroom.student_version(classroom.read_notebook(master))
+    nbformat.write(fresh, lesson)
+    assert classroom.stale(master, lesson) == []
+    fresh.cells[2].source += "\nmore"
+    nbformat.write(fresh, lesson)
+    assert classroom.stale(master, lesson) == [
+        "l.ipynb, cell cell-1: its source is not what the master makes"
+    ]
+    del fresh.cells[2]
+    nbformat.write(fresh, lesson)
+    assert classroom.stale(master, lesson) == [
+        "l.ipynb has other cells than its master, or another order"
+    ]
+
+
+def test_build_writes_nothing_when_a_cell_fails(tmp_path):
+    master = write(tmp_path / "m.ipynb", "1 / 0")
+    before = master.read_bytes()
+    with pytest.raises(LessonError, match="ZeroDivisionError"):
+        classroom.build(master, tmp_path / "l.ipynb", lambda: None)
+    assert master.read_bytes() == before
+    assert not (tmp_path / "l.ipynb").exists()
+
+
+def test_run_reads_claims_and_faults_and_leaves_the_file(tmp_path):
+    path = write(
+        tmp_path / "n.ipynb",
+        "from mmlite import claim\nclaim('one is small', 1, at_most=2)",
+        "claim('three is small', 3, at_most=2)",
+        "raise ValueError('enough')",
+        "claim('never reached', 1, at_most=2)",
+    )
+    before = path.read_bytes()
+    result = classroom.run(path)
+    assert [claim.holds for claim in result.claims] == [True, False]
+    assert "ValueError: enough" in result.fault
+    assert not result.passed
+    assert path.read_bytes() == before
+
+
+def test_a_notebook_whose_kernel_dies_is_reported(tmp_path):
+    path = write(tmp_path / "n.ipynb", "import os\nos._exit(1)")
+    assert "stopped" in classroom.run(path).fault
+
+
+def test_dials_and_progress_bars_leave_no_widget_state(tmp_path):
+    path = write(
+        tmp_path / "n.ipynb",
+        "from tqdm.auto import tqdm\nfor _ in tqdm(range(3), leave=False): pass",
+        "from ipywidgets import FloatSlider\nFloatSlider(0.5)",
+    )
+    nb = classroom.read_notebook(path)
+    classroom.execute(nb, tmp_path)
+    assert "widgets" not in nb.metadata
+    assert nb.cells[1].outputs == []
+    assert "widget-view" not in nbformat.writes(nb)
+    assert "FloatSlider" in nbformat.writes(nb)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff\xfe\x00", b"not json", b"[1]"])
+def test_what_is_no_notebook_is_refused(tmp_path, content):
+    path = tmp_path / "n.ipynb"
+    path.write_bytes(content)
+    with pytest.raises(LessonError, match=r"n\.ipynb is not a Jupyter notebook"):
+        classroom.read_notebook(path)
+    with pytest.raises(LessonError, match="cannot be read"):
+        classroom.read_notebook(tmp_path / "missing.ipynb")
+
+
+def test_lessons_are_found_by_number_name_and_path(tmp_path):
+    folder = tmp_path / "lessons"
+    folder.mkdir()
+    one, two = write(folder / "01_a.ipynb"), write(folder / "02_b.ipynb")
+    assert classroom.find_lessons(folder, []) == [one, two]
+    assert classroom.find_lessons(folder, ["2", "01_a"]) == [two, one]
+    assert classroom.find_lessons(folder, ["lessons/01_a.ipynb"]) == [one]
+    with pytest.raises(LessonError, match=r"no lesson '7' in .*; the lessons are: 01_a, 02_b"):
+        classroom.find_lessons(folder, ["7"])
+    (folder / "deep").mkdir()
+    assert classroom.find_course(folder / "deep") == tmp_path

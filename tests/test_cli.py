@@ -1,0 +1,182 @@
+"""The command line: lessons run and built, and a real JupyterLab started and asked for a lesson."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from mmlite import __version__, cli
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def course(folder: Path, *sources: str) -> Path:
+    for name in ("lessons", "solutions"):
+        (folder / name).mkdir()
+        cells = [new_code_cell(source, id=f"cell-{i}") for i, source in enumerate(sources)]
+        nbformat.write(new_notebook(cells=cells), folder / name / "01_small.ipynb")
+    return folder
+
+
+CLAIM = "from mmlite import claim\nclaim('one is small', 1, at_most={})"
+
+
+@pytest.mark.parametrize(
+    ("sources", "code", "lines"),
+    [
+        ([CLAIM.format(2)], 0, ["✓ one is small", "1 of 1 claims hold"]),
+        ([CLAIM.format(0)], 1, ["✗ FAILS one is small", "0 of 1 claims hold"]),
+        (
+            [CLAIM.format(2), "1 / 0"],
+            1,
+            ["✓ one is small", "ZeroDivisionError", "1 of 1 claims hold, but the lesson stopped"],
+        ),
+    ],
+)
+def test_lessons_run_prints_each_claim_and_exits_by_them(
+    tmp_path, monkeypatch, capsys, sources, code, lines
+):
+    monkeypatch.chdir(course(tmp_path, *sources))
+    assert cli.main(["lessons", "run", "01"]) == code
+    printed = capsys.readouterr()
+    for line in lines:
+        assert line in printed.out
+    assert "cell" in printed.err  # the progress bar
+
+
+def test_lessons_run_can_run_the_masters(tmp_path, monkeypatch, capsys):
+    folder = course(tmp_path, CLAIM.format(2))
+    (folder / "lessons" / "01_small.ipynb").write_text("broken")
+    monkeypatch.chdir(folder)
+    assert cli.main(["lessons", "run", "--solutions"]) == 0
+
+
+def test_lessons_build_and_its_check(tmp_path, monkeypatch, capsys):
+    folder = course(tmp_path, CLAIM.format(2))
+    monkeypatch.chdir(folder)
+    master = folder / "solutions" / "01_small.ipynb"
+    nb = nbformat.read(master, 4)
+    nb.cells[0].source += "\nprint('new')"
+    nbformat.write(nb, master)
+    assert cli.main(["lessons", "build", "--check"]) == 1
+    assert "cell cell-0: its source is not what the master makes" in capsys.readouterr().out
+    assert cli.main(["lessons", "build"]) == 0
+    assert cli.main(["lessons", "build", "--check"]) == 0
+    assert "1 lessons are what their masters make" in capsys.readouterr().out
+    assert nbformat.read(folder / "lessons" / "01_small.ipynb", 4).metadata.mmlite.seconds >= 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["lessons", "run", "77"], "there is no lesson '77' in"),
+        (["lab", "77"], "there is no lesson '77' in"),
+    ],
+)
+def test_an_unknown_lesson_is_a_sentence_and_exit_code_2(capsys, arguments, message):
+    assert cli.main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["lesons"], ["lessons", "run", "--fast"], ["lessons"]])
+def test_wrong_use_shows_the_usage(capsys, arguments):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == 2
+    assert "usage: mmlite" in capsys.readouterr().err
+
+
+def test_version_and_help(capsys):
+    for option, text in (("--version", f"mmlite {__version__}"), ("--help", "JupyterLab")):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main([option])
+        assert stopped.value.code == 0
+        assert text in capsys.readouterr().out
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys; from mmlite.cli import _parser; _parser(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("display", [True, False])
+@pytest.mark.parametrize("root", [True, False])
+def test_jupyter_is_told_of_root_and_of_a_missing_display(display, root):
+    command = cli.jupyter_command(Path("/c"), Path("/c/lessons/01_a.ipynb"), display, root)
+    assert ("--no-browser" in command) is not display
+    assert ("--allow-root" in command) is root
+
+
+@pytest.mark.parametrize(
+    ("platform", "variables", "shown"),
+    [
+        ("linux", {}, False),
+        ("linux", {"DISPLAY": ":0"}, True),
+        ("linux", {"WAYLAND_DISPLAY": "wayland-0"}, True),
+        ("darwin", {}, True),
+        ("win32", {}, True),
+    ],
+)
+def test_a_display_is_recognised(monkeypatch, platform, variables, shown):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "platform", platform)
+    assert cli.has_display() is shown
+
+
+def test_lab_opens_lesson_01_and_steps_over_a_busy_port(tmp_path):
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        environment = {k: v for k, v in os.environ.items() if "DISPLAY" not in k}
+        environment |= {
+            "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
+            "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
+            "PYTHONUNBUFFERED": "1",
+        }
+        command = [sys.executable, "-m", "mmlite.cli", "lab", f"--ServerApp.port={port}"]
+        log = tmp_path / "log"
+        with log.open("w") as out:
+            server = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT
+            )
+        try:
+            link = wait_for_link(log, server)
+            assert f":{port}/" not in link
+            assert "/lab/tree/lessons/01_contrastive.ipynb" in link
+            base, token = re.match(r"(.*)/lab/.*\?token=(\w+)", link).groups()
+            page = urllib.request.urlopen(link, timeout=30)
+            assert page.status == 200
+            address = f"{base}/api/contents/lessons/01_contrastive.ipynb?token={token}"
+            opened = json.load(urllib.request.urlopen(address, timeout=30))
+            assert opened["type"] == "notebook"
+        finally:
+            server.terminate()
+            server.wait(timeout=30)
+
+
+def wait_for_link(log: Path, server: subprocess.Popen, seconds: float = 120) -> str:
+    """Return the link that JupyterLab prints."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = re.search(
+            r"http://(?:localhost|127\.0\.0\.1):\d+/lab/\S*token=\w+", log.read_text()
+        )
+        if found:
+            return found[0]
+        assert server.poll() is None, f"JupyterLab stopped:\n{log.read_text()}"
+        time.sleep(0.2)
+    raise AssertionError(f"no link after {seconds} s:\n{log.read_text()}")

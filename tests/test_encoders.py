@@ -1,0 +1,75 @@
+"""Shapes, formats and state of the encoders; the ResNet against torchvision's own parts."""
+
+import pytest
+import torch
+from torch import nn
+
+from mmlite.data import ImageSet
+from mmlite.encoders import encode, projector, resnet18, small_conv
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("build", "dim"), [(small_conv, 16), (resnet18, 512), (resnet18, 24)])
+def test_encoders_make_representations_of_the_width_asked_for(build, channels, dim):
+    h = build(channels, dim)(torch.rand(2, channels, 28, 20))
+    assert h.shape == (2, dim)
+    assert bool(h.isfinite().all())
+
+
+def test_small_conv_is_as_small_as_it_says():
+    assert sum(p.numel() for p in small_conv().parameters()) == 241_184
+
+
+def test_resnet18_keeps_the_stems_relu_and_has_no_pooling():
+    network = resnet18(3)[1].eval()
+    x = torch.rand(2, 3, 32, 32)
+    stem = torch.relu(network.bn1(network.conv1(x)))
+    assert stem.shape == (2, 64, 32, 32)
+    features = network.layer4(network.layer3(network.layer2(network.layer1(stem))))
+    assert torch.allclose(features.mean((2, 3)), network(x), atol=1e-5)
+    # ResNet-18 without its classifier, its 7 × 7 stem replaced by a 3 × 3 one
+    assert sum(p.numel() for p in network.parameters()) == 11_689_512 - 513_000 - 64 * 3 * 40
+
+
+@pytest.mark.parametrize("build", [small_conv, resnet18])
+def test_channels_last_changes_no_value(build):
+    encoder = build(3).eval()
+    x = torch.rand(2, 3, 16, 16)
+    expected = encoder(x)
+    plain = encoder.to(memory_format=torch.contiguous_format)[1:]
+    assert torch.allclose(plain(x), expected, atol=1e-5)
+
+
+def test_projector_is_two_layers():
+    head = projector(6, 10, 4)
+    assert head(torch.rand(3, 6)).shape == (3, 4)
+    assert [type(m) for m in head] == [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear]
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: small_conv(0), "channels must be a whole number of at least 1, got 0"),
+        (lambda: resnet18(3, 1.5), "dim must be a whole number"),
+        (lambda: projector(4, 0, 2), "dim_hidden must be"),
+    ],
+)
+def test_wrong_sizes_are_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_encode_takes_everything_and_leaves_the_encoder_as_it_was():
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (23, 1, 12, 12), generator=generator).to(torch.uint8)
+    images = ImageSet(pixels, torch.zeros(23, dtype=torch.int64), ("a",))
+    encoder = small_conv(1, 8)
+    encoder[2].eval()  # one layer frozen on purpose
+    state = {name: value.clone() for name, value in encoder.state_dict().items()}
+    modes = [module.training for module in encoder.modules()]
+    h = encode(encoder, images, batch_size=5)
+    assert not h.requires_grad
+    assert [module.training for module in encoder.modules()] == modes
+    assert all(torch.equal(state[name], value) for name, value in encoder.state_dict().items())
+    with torch.no_grad():
+        assert torch.allclose(h, encoder.eval()(pixels.float() / 255), atol=1e-6)

@@ -1,0 +1,263 @@
+"""Of every exercise: right answers pass, the stub is not started, each mistake is recognised."""
+
+import math
+import re
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from mmlite import data
+from mmlite.exercises import AnswerError, all_exercises, check, find, grade, judge
+
+EXERCISES = list(all_exercises().values())
+MISTAKES = [(exercise, mistake) for exercise in EXERCISES for mistake in exercise.mistakes]
+
+
+# Right answers written differently, twice for each exercise ----------------------------------
+
+
+def cosine_by_loops(a, b):
+    rows = [[F.cosine_similarity(x, y, dim=0) for y in b] for x in a]
+    return torch.stack([torch.stack(row) for row in rows])
+
+
+def cosine_by_einsum(a, b):
+    return torch.einsum("np,mp->nm", a, b) / a.norm(dim=1)[:, None] / b.norm(dim=1)
+
+
+def vote_by_loops(similarity, labels, classes, temperature):
+    winners = []
+    for s, voted in zip(similarity.tolist(), labels.tolist(), strict=True):
+        votes = [0.0] * classes
+        for value, label in zip(s, voted, strict=True):
+            votes[label] += math.exp(value / temperature)
+        winners.append(votes.index(max(votes)))
+    return torch.tensor(winners)
+
+
+def vote_by_softmax(similarity, labels, classes, temperature):
+    weight = torch.softmax(similarity / temperature, 1)
+    return torch.einsum("mk,mkc->mc", weight, F.one_hot(labels, classes).float()).argmax(1)
+
+
+def views_by_gather(images, generator):
+    n, c, h, w = images.shape
+
+    def view():
+        down = torch.randint(-3, 4, (n, 1, 1, 1), generator=generator)
+        right = torch.randint(-3, 4, (n, 1, 1, 1), generator=generator)
+        rows = torch.arange(h).view(1, 1, h, 1) + down
+        columns = torch.arange(w).view(1, 1, 1, w) + right
+        inside = (rows >= 0) & (rows < h) & (columns >= 0) & (columns < w)
+        picked = images[
+            torch.arange(n).view(n, 1, 1, 1),
+            torch.arange(c).view(1, c, 1, 1),
+            rows.clamp(0, h - 1),
+            columns.clamp(0, w - 1),
+        ]
+        picked = picked * inside
+        flip = torch.rand(n, 1, 1, 1, generator=generator) < 0.5
+        return torch.where(flip, picked.flip(3), picked)
+
+    return view(), view()
+
+
+def views_flipped_first(images, generator):
+    def one(image):
+        if torch.rand((), generator=generator) < 0.5:
+            image = image.flip(-1)
+        top, left = torch.randint(0, 7, (2,), generator=generator)
+        padded = F.pad(image, (3, 3, 3, 3))
+        return padded[:, top : top + image.shape[1], left : left + image.shape[2]]
+
+    pairs = [(one(image), one(image)) for image in images]
+    return [torch.stack(views) for views in zip(*pairs, strict=True)]
+
+
+def nt_xent_by_loops(z1, z2, temperature):
+    z, n = torch.cat([z1, z2]), len(z1)
+    losses = []
+    for i in range(2 * n):
+        s = F.cosine_similarity(z[i][None], z) / temperature
+        others = torch.cat([s[:i], s[i + 1 :]])
+        losses.append(others.logsumexp(0) - s[(i + n) % (2 * n)])
+    return sum(losses) / (2 * n)
+
+
+def nt_xent_in_blocks(z1, z2, temperature):
+    u1, u2 = F.normalize(z1, dim=1), F.normalize(z2, dim=1)
+    away = torch.diag(torch.full((len(z1),), torch.inf))
+    cross = u1 @ u2.T / temperature
+    first = torch.cat([cross, u1 @ u1.T / temperature - away], 1)
+    second = torch.cat([cross.T, u2 @ u2.T / temperature - away], 1)
+    own = torch.arange(len(z1))
+    return 0.5 * (F.cross_entropy(first, own) + F.cross_entropy(second, own))
+
+
+RIGHT = {
+    "01.1": [cosine_by_loops, cosine_by_einsum],
+    "01.2": [vote_by_loops, vote_by_softmax],
+    "01.3": [views_by_gather, views_flipped_first],
+    "01.4": [nt_xent_by_loops, nt_xent_in_blocks],
+    "01.5": [
+        lambda s, t: torch.exp(s / t) / torch.exp(s / t).sum(),
+        lambda s, t: (s / t - (s / t).logsumexp(0)).exp(),
+    ],
+    "01.6": [
+        lambda n, t: torch.log(torch.tensor(2 * n - 1)),
+        lambda n, t: -math.log(math.exp(1 / t) / ((2 * n - 1) * math.exp(1 / t))),
+    ],
+}
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.id)
+@pytest.mark.parametrize("seed", range(3))
+def test_the_reference_and_two_other_right_answers_pass(exercise, seed):
+    for answer in [exercise.reference, *RIGHT[exercise.id]]:
+        verdict = judge(exercise, answer, hidden=True, seed=seed)
+        assert verdict.status == "passed", verdict.message
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.id)
+def test_a_stub_is_not_started(exercise):
+    def stub(*arguments):
+        raise NotImplementedError("yours to write")
+
+    assert judge(exercise, stub).status == "not started"
+
+
+@pytest.mark.parametrize(
+    ("exercise", "mistake"), MISTAKES, ids=lambda value: getattr(value, "id", None) or value.name
+)
+def test_each_mistake_is_rejected_and_recognised_as_itself(exercise, mistake):
+    for seed, hidden in ((0, False), (1, False), (2, True)):
+        verdict = judge(exercise, mistake.function, hidden=hidden, seed=seed)
+        assert (verdict.status, verdict.mistake) == ("wrong", mistake.name)
+        assert verdict.message == mistake.sentence
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.id)
+def test_declarations_are_complete(exercise):
+    lesson, _, place = exercise.id.partition(".")
+    assert lesson.isdecimal()
+    assert place.isdecimal()
+    assert exercise.points >= 1
+    assert 1 <= exercise.difficulty <= 5
+    assert exercise.why_tolerance
+    assert exercise.sizes == tuple(sorted(exercise.sizes))
+    assert len({mistake.name for mistake in exercise.mistakes}) == len(exercise.mistakes) >= 3
+    assert list(all_exercises()) == sorted(all_exercises())
+
+
+def changes_its_input(a, b):
+    a /= a.norm(dim=1, keepdim=True)
+    return a @ F.normalize(b, dim=1).T
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda a, b: None, "it returned None; is the return statement missing"),
+        (lambda a, b: "0.5", "expected a tensor of shape .*, got a str"),
+        (lambda a, b: (a @ b.T)[0], "expected a result of shape"),
+        (lambda a, b: a @ b, "raised RuntimeError: .*mat1 and mat2"),
+        (lambda a: a, "raised TypeError"),
+        (lambda a, b: a @ b.T * torch.nan, "the result holds NaN or infinities"),
+        (lambda a, b: 0.5 + 0 * (a @ b.T), r"at \[0, \d\] expected .*, got 0.5"),
+        (changes_its_input, "changed its inputs; work on a copy"),
+        (0.5, "cosine_similarity is not a function but a float"),
+    ],
+)
+def test_other_wrong_answers_get_a_sentence(answer, message):
+    verdict = judge(find("01.1"), answer, seed=0)
+    assert verdict.status == "wrong"
+    assert verdict.mistake is None
+    assert re.search(message, verdict.message), verdict.message
+
+
+def test_the_smallest_failing_case_is_shown():
+    def wrong_for_three(a, b):
+        return find("01.1").reference(a, b) + 0.1 * (len(a) >= 3)
+
+    verdict = judge(find("01.1"), wrong_for_three)
+    assert "inputs a [3, 4] tensor, a [4, 4] tensor" in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda images, g: images, "must return two tensors"),
+        (lambda images, g: (images, images), "must get different shifts"),
+        (lambda images, g: (images.roll(5, 3), images), "shifted by at most 3 pixels"),
+        (lambda images, g: (images / 2, images), "shifted by at most 3 pixels"),
+        (lambda images, g: (images[:, :, 1:], images), "must return two tensors of the shape"),
+    ],
+)
+def test_views_that_are_none_are_told_which_property_fails(answer, message):
+    assert message in judge(find("01.3"), answer).message
+
+
+def test_check_prints_one_stable_line_and_returns_what_to_go_on_with(capsys):
+    right = RIGHT["01.4"][0]
+    assert check("01.4", right) is right
+    assert capsys.readouterr().out == "✓ exercise 01.4 passed: the NT-Xent loss\n"
+
+    def stub(z1, z2, temperature):
+        raise NotImplementedError
+
+    assert check("01.4", stub) is find("01.4").reference
+    assert capsys.readouterr().out == (
+        "○ exercise 01.4 not started; the lesson goes on with mmlite.nt_xent\n"
+    )
+    mistake = find("01.4").mistakes[0]
+    assert check("01.4", mistake.function) is find("01.4").reference
+    printed = capsys.readouterr().out
+    assert "✗ exercise 01.4: this is the loss without removing a view's similarity" in printed
+    assert "goes on with mmlite.nt_xent; mend your answer" in printed
+
+
+def test_check_leaves_the_random_state(capsys):
+    torch.manual_seed(0)
+    state = torch.random.get_rng_state()
+    check("01.3", lambda images, g: (torch.rand(3), torch.rand(3)))
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_check_uses_the_lessons_device(monkeypatch, capsys):
+    devices = []
+    monkeypatch.setattr(data, "device", lambda: torch.device("meta"))
+
+    def answer(a, b):
+        devices.append(a.device.type)
+        raise NotImplementedError
+
+    check("01.1", answer)
+    assert devices == ["meta"]
+
+
+def test_grade_raises_for_everything_but_a_right_answer():
+    grade("01.4", RIGHT["01.4"][1])
+    with pytest.raises(AnswerError, match=r"exercise 01\.4 wrong: this is the loss without"):
+        grade("01.4", find("01.4").mistakes[0].function)
+
+    def passes_the_public_cases_only(z1, z2, temperature):
+        right = find("01.4").reference(z1, z2, temperature)
+        return right if len(z1) in find("01.4").sizes else right + 1
+
+    assert judge(find("01.4"), passes_the_public_cases_only).status == "passed"
+    with pytest.raises(AnswerError, match="expected"):
+        grade("01.4", passes_the_public_cases_only)
+
+
+def test_an_unknown_exercise_is_refused_with_the_list():
+    with pytest.raises(ValueError, match=r"no exercise '99\.9'; the exercises are: 01\.1, 01\.2"):
+        check("99.9", print)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.id)
+def test_references_and_mistakes_run_on_a_gpu(exercise):
+    assert judge(exercise, exercise.reference, hidden=True, device="cuda").status == "passed"
+    for mistake in exercise.mistakes:
+        assert judge(exercise, mistake.function, device="cuda").mistake == mistake.name

@@ -1,0 +1,201 @@
+"""The notebooks: outputs really compared, nothing stale or unexecuted, cards and costs true."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+from mmlite import classroom
+from mmlite.claims import HOLDS, read_claims
+from mmlite.exercises import all_exercises
+
+ROOT = Path(__file__).resolve().parents[1]
+MASTERS = sorted((ROOT / "solutions").glob("*.ipynb"))
+LESSONS = [ROOT / "lessons" / path.name for path in MASTERS]
+BOTH = pytest.mark.parametrize(
+    "path", [*MASTERS, *LESSONS], ids=lambda p: f"{p.parent.name}/{p.name}"
+)
+
+
+def pytest_nbval(*arguments: str, threads: int = 0) -> subprocess.CompletedProcess:
+    environment = dict(os.environ)
+    if threads:
+        environment |= {"OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval"]
+    return subprocess.run(
+        [*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+
+
+# the outputs (the masters are compared by the same pytest run, as `solutions` is a test path)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_lessons_outputs_are_the_same_on_a_fresh_kernel(threads):
+    done = pytest_nbval("lessons/", threads=threads)
+    assert done.returncode == 0, done.stdout[-5000:]
+
+
+@pytest.mark.parametrize(
+    ("stored", "printed", "same"),
+    [
+        ("kNN ≈ 0.71\n", "print('kNN ≈ 0.705')", True),
+        ("kNN ≈ 1e-05\n", "print('kNN ≈ -3.2e+01')", True),
+        ("kNN = 0.71\n", "print('kNN = 0.705')", False),
+        ("✓ claim: a\n", "print('✗ claim fails: a')", False),
+        ("a\n", "print('a'); import sys; print('a warning', file=sys.stderr)", True),
+        ("a\n", "print('a')\nfrom tqdm.auto import tqdm\nfor _ in tqdm(range(3)): pass", True),
+        ("a\n", "pass", False),
+    ],
+)
+def test_the_comparison_lets_pass_what_may_change_and_nothing_else(tmp_path, stored, printed, same):
+    cell = new_code_cell(printed, execution_count=1)
+    cell.outputs = [new_output("stream", text=stored)]
+    path = tmp_path / "n.ipynb"
+    nbformat.write(new_notebook(cells=[cell]), path)
+    options = ["-c", str(ROOT / "pyproject.toml"), f"--rootdir={ROOT}", "--confcutdir=/"]
+    done = pytest_nbval(*options, "-p", "conftest", str(path))
+    assert (done.returncode == 0) is same, done.stdout[-3000:]
+
+
+def test_pictures_are_compared_by_their_alternative_text(tmp_path):
+    source = "from mmlite import plots\nplots.lines([1, 2], {'a': [1, %d]}, 'x', 'y', '%s')"
+    cell = new_code_cell(source % (2, "a line"))
+    nb = new_notebook(cells=[cell])
+    classroom.execute(nb, tmp_path)
+    options = ["-c", str(ROOT / "pyproject.toml"), f"--rootdir={ROOT}", "-p", "conftest"]
+    path = tmp_path / "n.ipynb"
+    for code, same in ((source % (3, "a line"), True), (source % (2, "a bar"), False)):
+        cell.source = code
+        nbformat.write(nb, path)
+        done = pytest_nbval(*options, str(path))
+        assert (done.returncode == 0) is same, done.stdout[-3000:]
+
+
+@BOTH
+def test_most_cells_with_text_are_compared(path):
+    cells = [c for c in classroom.code_cells(classroom.read_notebook(path)) if c.outputs]
+    ignored = [
+        c for c in cells if "NBVAL" in c.source.upper() or "nbval" in str(c.metadata.get("tags"))
+    ]
+    assert len(ignored) <= 0.2 * len(cells)
+    # and what is compared says something: a line with every number behind ≈ taken out
+    for cell in cells:
+        for output in cell.outputs:
+            text = output.get("text") or output.get("data", {}).get("text/plain", "")
+            assert re.search(r"[A-Za-z]{3}", re.sub(r"≈ ?\S+", "", text)), cell.id
+
+
+# what is stored
+
+
+@pytest.mark.parametrize(
+    ("master", "lesson"), zip(MASTERS, LESSONS, strict=True), ids=lambda p: p.name
+)
+def test_no_lesson_is_stale(master, lesson):
+    assert classroom.stale(master, lesson) == []
+
+
+def test_there_is_a_lesson_for_each_master_and_none_besides():
+    assert sorted((ROOT / "lessons").glob("*.ipynb")) == LESSONS != []
+
+
+@BOTH
+def test_every_cell_was_executed_in_order_without_an_error(path):
+    cells = classroom.code_cells(classroom.read_notebook(path))
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    for cell in cells:
+        for output in cell.outputs:
+            assert output.output_type != "error"
+            assert output.get("name") != "stderr", output.text
+
+
+@BOTH
+def test_every_figure_has_alternative_text(path):
+    figures = 0
+    for cell in classroom.code_cells(classroom.read_notebook(path)):
+        for output in cell.outputs:
+            assert not any(kind.startswith("image/") for kind in output.get("data", {}))
+            for tag in re.findall("<img[^>]*>", output.get("data", {}).get("text/html", "")):
+                figures += 1
+                assert len(re.search('alt="([^"]*)"', tag)[1]) >= 20, cell.id
+    assert figures >= 5
+
+
+@BOTH
+def test_every_stored_claim_holds(path):
+    claims = read_claims(classroom.printed(classroom.read_notebook(path)))
+    assert len(claims) >= 5
+    assert all(claim.holds for claim in claims)
+    assert HOLDS in path.read_text(encoding="utf-8")
+
+
+@BOTH
+def test_notebooks_are_small_and_tell_no_path_device_or_state(path):
+    assert path.stat().st_size < 1_000_000
+    nb = classroom.read_notebook(path)
+    assert "widgets" not in nb.metadata
+    printed = classroom.printed(nb)
+    for forbidden in (str(ROOT), "/tmp/", "/home/", "/root/", "cuda", "http"):
+        assert forbidden not in printed
+    assert not re.search(r"\bcpu\b|\d ?images/s|\d seconds", printed)
+
+
+@BOTH
+def test_the_masters_outputs_differ_from_the_lessons_only_where_exercises_are_checked(path):
+    verdicts = re.findall(
+        r"^([✓○✗]) exercise (\S+)", classroom.printed(classroom.read_notebook(path)), re.M
+    )
+    wanted = "✓" if path.parent.name == "solutions" else "○"
+    lesson = path.name[:2]
+    assert verdicts == [(wanted, id) for id in all_exercises() if id.startswith(lesson)]
+
+
+# cards and costs
+
+
+@BOTH
+def test_the_time_on_the_card_is_the_measured_one(path):
+    nb = classroom.read_notebook(path)
+    told = int(re.search(r"\*\*Cost:\*\* about (\d+) s", nb.cells[0].source)[1])
+    assert nb.metadata.mmlite.seconds / 2 <= told <= 2 * nb.metadata.mmlite.seconds
+    assert told <= 120
+
+
+@pytest.mark.parametrize("path", MASTERS, ids=lambda p: p.name)
+def test_the_cards_say_what_the_declarations_say(path):
+    cards = [c.source for c in classroom.read_notebook(path).cells if "✏️ Exercise" in c.source]
+    declared = [e for e in all_exercises().values() if e.id.startswith(path.name[:2])]
+    assert len(cards) == len(declared) >= 5
+    for card, exercise in zip(cards, declared, strict=True):
+        assert f"Exercise {exercise.id} · {exercise.title}" in card
+        assert "★" * exercise.difficulty + "☆" * (5 - exercise.difficulty) in card
+        assert f"about {exercise.minutes} minutes" in card
+        assert f"{exercise.points} point" in card
+        assert f"`{exercise.function}(" in card
+        assert "<details><summary>Hint</summary>" in card
+
+
+@pytest.mark.parametrize("path", MASTERS, ids=lambda p: p.name)
+def test_graded_cells_carry_nbgraders_metadata(path):
+    nb = classroom.read_notebook(path)
+    marked = [cell.metadata.nbgrader for cell in nb.cells if "nbgrader" in cell.metadata]
+    assert len({m.grade_id for m in marked}) == len(marked)
+    answers = [m for m in marked if m.solution]
+    tests = [m for m in marked if m.grade]
+    declared = [e for e in all_exercises().values() if e.id.startswith(path.name[:2])]
+    assert len(answers) == len(tests) == len(declared)
+    assert [m.points for m in tests] == [e.points for e in declared]
+    assert all(m.schema_version == 3 for m in marked)
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.name)
+def test_lessons_hold_no_answer(path):
+    text = path.read_text(encoding="utf-8")
+    for marker in ("BEGIN SOLUTION", "END SOLUTION", "HIDDEN TESTS", "grade("):
+        assert marker not in text

@@ -1,0 +1,107 @@
+"""Pictures: what they carry, that dials call their function, and that nothing global changes."""
+
+import io
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from ipywidgets import FloatSlider
+from PIL import Image
+
+from mmlite import plots
+from mmlite.data import ImageSet
+
+
+def garments(count: int = 3) -> ImageSet:
+    pixels = torch.full((count, 1, 8, 8), 100, dtype=torch.uint8)
+    return ImageSet(pixels, torch.zeros(count, dtype=torch.int64), ("a",))
+
+
+def all_pictures() -> list[plots.Picture]:
+    return [
+        plots.image_grid(torch.rand(5, 3, 8, 8), 3, "five images", ["a", "b"]),
+        plots.image_grid(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), 2, "two images"),
+        plots.lines([1, 2], {"a": [1, 2], "b": [2, 1]}, "x", "y", "two lines"),
+        plots.bars({"a": 1.0, "b": 2.0}, "value", "two bars", reference=1.5, errors=[0.1, 0.2]),
+        plots.push_shares(torch.linspace(-1, 1, 20), 0.2),
+        plots.planted_views(garments(), 0.5, 0.8),
+    ]
+
+
+def test_every_picture_has_alternative_text_and_is_small_and_opaque():
+    for picture in all_pictures():
+        bundle = picture._repr_mimebundle_()
+        assert bundle["text/plain"] == f"Picture: {picture.alt}"
+        assert f'alt="{picture.alt}"' in bundle["text/html"]
+        assert len(picture.png) < 100_000
+        pixels = np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGBA"))
+        assert int(pixels[..., 3].min()) == 255  # readable on a dark page
+
+
+def test_alternative_text_is_required_and_escaped():
+    with pytest.raises(ValueError, match="needs alternative text"):
+        plots.lines([1], {"a": [1]}, "x", "y", " ")
+    picture = plots.lines([1], {"a": [1]}, "x", "y", 'a "b" <c>')
+    assert 'alt="a &quot;b&quot; &lt;c&gt;"' in picture._repr_mimebundle_()["text/html"]
+
+
+def test_drawing_changes_no_global_setting():
+    before = dict(mpl.rcParams)
+    state = torch.random.get_rng_state()
+    all_pictures_after_seed = plots.planted_views(garments(), 0.5, 0.8)
+    all_pictures()
+    assert dict(mpl.rcParams) == before
+    torch.random.set_rng_state(state)
+    again = plots.planted_views(garments(), 0.5, 0.8)
+    assert again.png == all_pictures_after_seed.png
+
+
+def test_a_picture_is_saved(tmp_path):
+    picture = plots.lines([1, 2], {"a": [1, 2]}, "x", "y", "a line")
+    picture.save(tmp_path / "line.png")
+    assert (tmp_path / "line.png").read_bytes() == picture.png
+
+
+def test_a_dial_calls_its_function_when_a_slider_moves():
+    calls = []
+
+    def draw(a, b):
+        calls.append((a, b))
+        return plots.lines([1, 2], {"a": [a, b]}, "x", "y", "a line")
+
+    dial = plots.Dial(draw, "a and b", a=FloatSlider(0.1), b=FloatSlider(0.2))
+    assert calls == [(0.1, 0.2)]
+    dial.widget.children[1].value = 0.7
+    assert calls == [(0.1, 0.2), (0.1, 0.7)]
+    bundle = dial._repr_mimebundle_()
+    assert bundle["text/plain"] == "Dial: a and b"
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+
+
+def test_the_push_of_the_hardest_tenth_grows_as_the_temperature_falls(monkeypatch):
+    titles = []
+    axes_of = plots._axes
+
+    def spy(width, height):
+        figure, axes = axes_of(width, height)
+        titles.append(axes)
+        return figure, axes
+
+    monkeypatch.setattr(plots, "_axes", spy)
+    similarity = torch.linspace(-1, 1, 20)
+    for temperature in (2.0, 0.05):
+        plots.push_shares(similarity, temperature)
+    heights = [[bar.get_height() for bar in axes.patches] for axes in titles]
+    for row, temperature in zip(heights, (2.0, 0.05), strict=True):
+        weight = np.exp(similarity.numpy() / temperature)
+        assert np.allclose(row, weight / weight.sum(), atol=1e-6)
+    assert sum(heights[1][-2:]) > sum(heights[0][-2:])
+
+
+def test_planted_views_shows_each_garment_and_its_two_views(monkeypatch):
+    shown = []
+    grid = plots.image_grid
+    monkeypatch.setattr(plots, "image_grid", lambda i, *a: shown.append(i) or grid(i, *a))
+    plots.planted_views(garments(4), strength=0.0, jitter=0.0)
+    assert shown[0].shape == (12, 3, 8, 8)

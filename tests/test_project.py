@@ -1,0 +1,123 @@
+"""The project's own promises: pins, formatting, the README's code, the layout."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def tracked() -> list[str]:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return listed.stdout.splitlines()
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["format", "--check"]], ids=" ".join)
+def test_ruff_has_nothing_to_say(arguments):
+    command = [sys.executable, "-m", "ruff", *arguments, "--no-cache", "."]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_pins_of_conda_are_within_the_projects_bounds_and_complete():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    from_pip = next(d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
+    pins = {}
+    for line in from_pip:
+        if line.startswith("-e"):
+            assert line == "-e ."
+            continue
+        name, version = re.fullmatch(r"([a-z0-9-]+)==([0-9.]+)", line).groups()
+        pins[name] = version
+    wanted = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
+    requirements = [Requirement(line) for line in wanted]
+    assert sorted(pins) == sorted(r.name for r in requirements)
+    for requirement in requirements:
+        assert requirement.specifier.contains(pins[requirement.name]), requirement
+    python = next(d for d in environment["dependencies"] if str(d).startswith("python="))
+    assert Requirement(f"python{PROJECT['project']['requires-python']}").specifier.contains(
+        python.removeprefix("python=")
+    )
+
+
+def test_the_readmes_python_runs():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    assert blocks
+    for block in blocks:
+        assert len(block.splitlines()) <= 16
+        done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert re.search(r"\d", done.stdout)
+
+
+def test_every_file_and_command_that_the_readme_names_exists():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)#]+)\)", readme):
+        assert link.startswith("https://") or (ROOT / link).exists(), link
+    for script in re.findall(r"benchmarks/\w+\.py", readme):
+        assert (ROOT / script).exists(), script
+
+
+def test_the_readmes_costs_are_the_lessons():
+    from mmlite.classroom import read_notebook
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for path in sorted((ROOT / "lessons").glob("*.ipynb")):
+        told = int(re.search(rf"\({path.parent.name}/{path.name}\).*?\| (\d+) s", readme)[1])
+        seconds = read_notebook(path).metadata.mmlite.seconds
+        assert seconds / 2 <= told <= 2 * seconds
+
+
+def test_the_tests_mirror_the_library():
+    modules = {path.stem for path in (ROOT / "mmlite").glob("[a-z]*.py")}
+    modules |= {
+        path.name for path in (ROOT / "mmlite").iterdir() if (path / "__init__.py").exists()
+    }
+    tests = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
+    assert modules - {"datasets"} <= tests
+
+
+ORDER = [
+    "data",
+    "views",
+    "encoders",
+    "contrastive",
+    "evaluation",
+    "training",
+]
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_a_module_imports_only_from_those_before_it(name):
+    source = (ROOT / "mmlite" / f"{name}.py").read_text(encoding="utf-8")
+    imported = re.findall(r"^\s*(?:from|import) mmlite\.(\w+)", source, flags=re.MULTILINE)
+    assert set(imported) <= set(ORDER[: ORDER.index(name)])
+
+
+def test_nothing_large_and_no_lock_file_is_tracked():
+    files = tracked()
+    assert "uv.lock" not in files
+    for name in files:
+        path = ROOT / name
+        assert not path.exists() or path.stat().st_size <= 6_000_000, name
+
+
+def test_every_public_name_is_documented_and_there():
+    import mmlite
+
+    for name in mmlite.__all__:
+        thing = getattr(mmlite, name)
+        assert thing.__doc__, name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = mmlite.nothing
+    assert set(mmlite.__all__) <= set(dir(mmlite))
