@@ -151,16 +151,19 @@ def execute(
         extra_arguments=["--log-level=ERROR"],  # a word about TCP is not for students
         kernel_name="python3",
         record_timing=False,
+        store_widget_state=False,
         resources={"metadata": {"path": str(folder)}},
         on_cell_executed=lambda **_: on_cell(),
     )
+    # nbclient answers a dial's Output widget on the channel where it waits for the cell's reply,
+    # and now and then waits for ever (its issue 312). Nothing here needs the answer.
+    client.comm_open_handlers = {}
     started = time.perf_counter()
     try:
         client.execute()
     except (CellExecutionError, DeadKernelError, TimeoutError) as error:
         raise LessonError(f"the notebook stopped: {_plain(str(error))}") from error
     seconds = time.perf_counter() - started
-    notebook.metadata.pop("widgets", None)  # their state belongs to the kernel, which is gone
     for cell in code_cells(notebook):
         cell.outputs = [output for output in cell.outputs if not _passes(output)]
         for output in cell.outputs:

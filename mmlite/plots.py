@@ -145,7 +145,8 @@ class Dial:
 
     Attributes:
         widget: the ipywidgets container.
-        text: what stands in its place where no kernel runs, as in a stored notebook.
+        text: what stands in its place where no kernel runs, as in a stored notebook; the picture
+            of the sliders' first values stands above it there.
     """
 
     def __init__(self, function: Callable[..., Picture], text: str, **sliders) -> None:

@@ -172,9 +172,8 @@ def wait_for_link(log: Path, server: subprocess.Popen, seconds: float = 120) -> 
     """Return the link that JupyterLab prints."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        found = re.search(
-            r"http://(?:localhost|127\.0\.0\.1):\d+/lab/\S*token=\w+", log.read_text()
-        )
+        pattern = r"http://(?:localhost|127\.0\.0\.1):\d+/lab/\S*token=\w+"
+        found = re.search(pattern, log.read_text())
         if found:
             return found[0]
         assert server.poll() is None, f"JupyterLab stopped:\n{log.read_text()}"
