@@ -84,6 +84,9 @@ def lab(options: argparse.Namespace) -> int:
     notebook = find_lessons(course / "lessons", [options.lesson])[0]
     command = jupyter_command(course, notebook, has_display(), is_root()) + options.jupyter
     print(f"Opening {notebook.name}. Stop with Ctrl-C.", flush=True)
+    if os.name == "posix":  # JupyterLab takes this process's place, and so its signals
+        os.chdir(course)
+        os.execv(command[0], command)
     try:
         return subprocess.run(command, cwd=course).returncode
     except KeyboardInterrupt:
@@ -92,8 +95,9 @@ def lab(options: argparse.Namespace) -> int:
 
 def jupyter_command(course: Path, notebook: Path, display: bool, root: bool) -> list[str]:
     """Return the command that starts JupyterLab on a notebook. A busy port is stepped over."""
-    command = [sys.executable, "-m", "jupyterlab", str(notebook)]
-    command += [f"--ServerApp.root_dir={course}"]
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={course}"]
+    # so that the link it prints leads to the lesson; a file argument would not
+    command += [f"--LabApp.default_url=/lab/tree/{notebook.relative_to(course).as_posix()}"]
     # a first start should show the lesson, not a question about news
     command += ["--LabApp.news_url=None"]
     command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
