@@ -166,7 +166,7 @@ def changes_its_input(a, b):
         (lambda a, b: a @ b.T * torch.nan, "the result holds NaN or infinities"),
         (lambda a, b: 0.5 + 0 * (a @ b.T), r"at \[0, \d\] expected .*, got 0.5"),
         (changes_its_input, "changed its inputs; work on a copy"),
-        (0.5, "cosine_similarity is not a function but a float"),
+        (0.5, "my_cosine_similarity is not a function but a float"),
     ],
 )
 def test_other_wrong_answers_get_a_sentence(answer, message):

@@ -12,7 +12,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from mmlite import classroom
 from mmlite.claims import HOLDS, read_claims
-from mmlite.exercises import all_exercises
+from mmlite.exercises import AnswerError, all_exercises, check, grade
 
 ROOT = Path(__file__).resolve().parents[1]
 MASTERS = sorted((ROOT / "solutions").glob("*.ipynb"))
@@ -190,6 +190,22 @@ def test_graded_cells_carry_nbgraders_metadata(path):
     assert len(answers) == len(tests) == len(declared)
     assert [m.points for m in tests] == [e.points for e in declared]
     assert all(m.schema_version == 3 for m in marked)
+
+
+@pytest.mark.parametrize("path", MASTERS, ids=lambda p: p.name)
+def test_hidden_tests_judge_the_students_function_not_the_one_the_lesson_goes_on_with(path):
+    cells = classroom.code_cells(classroom.read_notebook(path))
+    graded = [c for c in cells if c.metadata.get("nbgrader", {}).get("grade")]
+    for cell in graded:
+        used, exercise, asked = re.match(r"(\w+) = check\(\"(.*?)\", (\w+)\)", cell.source).groups()
+        assert used != asked == all_exercises()[exercise].function
+        assert f'grade("{exercise}", {asked})' in cell.source
+
+        def stub(*arguments):
+            raise NotImplementedError
+
+        with pytest.raises(AnswerError, match="not started"):
+            exec(cell.source, {"check": check, "grade": grade, asked: stub})
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.name)
