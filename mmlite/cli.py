@@ -10,11 +10,9 @@ from pathlib import Path
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 1 (something fails) or 2 (wrong use)."""
-    parser = _parser()
-    options, extra = parser.parse_known_args(arguments)
-    if extra and options.command is not lab:
-        parser.error(f"unrecognized arguments: {' '.join(extra)}")
-    options.jupyter = extra
+    own, options_of_jupyter = split_lab(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(own)
+    options.jupyter = options_of_jupyter
     # imported late, so that --help answers at once
     from mmlite.classroom import LessonError
 
@@ -23,6 +21,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LessonError as error:
         print(f"mmlite: {error}", file=sys.stderr)
         return 2
+
+
+def split_lab(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return our own arguments and, for `lab`, those after the lesson, which are JupyterLab's."""
+    own = list(arguments)
+    if own[:1] != ["lab"]:
+        return own, []
+    has_lesson = len(own) > 1 and (not own[1].startswith("-") or own[1] in ("-h", "--help"))
+    end = 2 if has_lesson else 1
+    return own[:end], own[end:]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -39,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         "lab",
         help="open a lesson in JupyterLab",
         description="Open a lesson in JupyterLab. Where there is no display it prints the link. "
-        "Other options go to JupyterLab, for instance --ip 0.0.0.0 to reach it from outside a "
+        "What follows goes to JupyterLab, for instance --ip 0.0.0.0 to reach it from outside a "
         "container, or --port 9000.",
     )
     opens.add_argument("lesson", nargs="?", default="01", help="for instance 01 (the default)")

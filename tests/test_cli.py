@@ -109,6 +109,23 @@ def test_help_does_not_wait_for_torch():
     assert done.stdout.strip() == "False"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "lesson", "passed_on"),
+    [
+        (["lab"], "01", []),
+        (["lab", "01"], "01", []),
+        (["lab", "--ip", "0.0.0.0"], "01", ["--ip", "0.0.0.0"]),
+        (["lab", "2", "--port", "9000"], "2", ["--port", "9000"]),
+        (["lab", "--port=9000", "--no-browser"], "01", ["--port=9000", "--no-browser"]),
+    ],
+)
+def test_labs_other_options_go_to_jupyterlab(monkeypatch, arguments, lesson, passed_on):
+    seen = []
+    monkeypatch.setattr(cli, "lab", lambda options: seen.append(options) or 0)
+    assert cli.main(arguments) == 0
+    assert (seen[0].lesson, seen[0].jupyter) == (lesson, passed_on)
+
+
 @pytest.mark.parametrize("display", [True, False])
 @pytest.mark.parametrize("root", [True, False])
 def test_jupyter_is_told_of_root_and_of_a_missing_display(display, root):
