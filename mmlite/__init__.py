@@ -1,7 +1,7 @@
 """MetaMask from nothing: contrastive learning's two defects, and a learned mask that repairs them.
 
 The modules, each one concept, each importing only from those before it: `data`, `views`,
-`encoders`, `contrastive`, `evaluation`, `training`; beside them `plots`, `exercises`, `claims`,
+`encoders`, `contrastive`, `redundancy`, `evaluation`, `confounders`, `training`; beside them `plots`, `exercises`, `claims`,
 `classroom` and `cli`. Names are looked up when first used, so `import mmlite` costs nothing.
 """
 
@@ -22,11 +22,20 @@ _HOME = {
     "alignment": "contrastive",
     "nt_xent": "contrastive",
     "uniformity": "contrastive",
+    "barlow_twins": "redundancy",
+    "cross_correlation": "redundancy",
+    "effective_rank": "redundancy",
+    "rankme": "redundancy",
     "few_label_accuracy": "evaluation",
     "knn_accuracy": "evaluation",
     "linear_probe_accuracy": "evaluation",
     "neighbours": "evaluation",
     "paired_difference": "evaluation",
+    "class_information": "confounders",
+    "mask_accuracy": "confounders",
+    "nuisance_information": "confounders",
+    "random_mask_study": "confounders",
+    "top_mask": "confounders",
     "fit": "training",
     "claim": "claims",
     "check": "exercises",

@@ -40,7 +40,7 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.2) -> Tensor:
             and vmap, also NaN, infinities and vectors without length; on a GPU a look at values
             would make it wait, and `mmlite.fit` stops at a loss that is not finite.
     """
-    _check_pair("nt_xent", z1, z2)
+    check_pair("nt_xent", z1, z2)
     _check_temperature(temperature)
     n = len(z1)
     with torch.autocast(z1.device.type, enabled=False):
@@ -66,7 +66,7 @@ def alignment(z1: Tensor, z2: Tensor, alpha: float = 2.0) -> Tensor:
     Raises:
         ValueError: as `nt_xent`, or alpha <= 0.
     """
-    _check_pair("alignment", z1, z2, least=1)
+    check_pair("alignment", z1, z2, least=1)
     if not alpha > 0:
         raise ValueError(f"alpha must be greater than 0, got {alpha}")
     difference = _unit_rows(z1, "z1") - _unit_rows(z2, "z2")
@@ -89,7 +89,7 @@ def uniformity(z: Tensor, t: float = 2.0) -> Tensor:
     Raises:
         ValueError: as `nt_xent`, or t <= 0.
     """
-    _check_pair("uniformity", z, z)
+    check_pair("uniformity", z, z)
     if not t > 0:
         raise ValueError(f"t must be greater than 0, got {t}")
     n = len(z)
@@ -100,7 +100,8 @@ def uniformity(z: Tensor, t: float = 2.0) -> Tensor:
         return exponent.flatten().logsumexp(0) - math.log(n * (n - 1))
 
 
-def _check_pair(name: str, z1: Tensor, z2: Tensor, least: int = 2) -> None:
+def check_pair(name: str, z1: Tensor, z2: Tensor, least: int = 2) -> None:
+    """Raise a ValueError unless z1 and z2 are two float [N, P] on one device, N >= least."""
     for label, z in (("z1", z1), ("z2", z2)):
         if not isinstance(z, Tensor) or not z.is_floating_point():
             kind = z.dtype if isinstance(z, Tensor) else type(z).__name__
@@ -138,29 +139,33 @@ def _unit_rows(z: Tensor, name: str) -> Tensor:
     return z * (squared + SHORTEST**2).rsqrt()
 
 
-def _check_values(largest: Tensor, squared: Tensor, name: str) -> None:
-    """Raise for rows that have no direction: NaN, infinite or zero ones.
+def check_finite(largest: Tensor, name: str) -> bool:
+    """Raise a ValueError if a row's largest entry [N, 1] is not finite, where looking is free.
 
-    Only where looking is free: on a GPU it would wait for the device, and inside torch.compile
-    and vmap a value cannot be looked at.
+    Return whether it was: on a GPU a look would wait for the device, and inside torch.compile and
+    vmap a value cannot be looked at.
     """
     if torch.compiler.is_compiling() or largest.device.type != "cpu":
-        return
+        return False
     try:
-        fine = bool((torch.isfinite(largest) & (squared > SHORTEST**2)).all())
+        fine = bool(torch.isfinite(largest).all())
     except RuntimeError:  # vmap: these values stand for many
-        return
-    if fine:
-        return
-    finite = torch.isfinite(largest).flatten()
-    if not finite.all():
-        row = int((~finite).nonzero()[0])
+        return False
+    if not fine:
+        row = int((~torch.isfinite(largest)).flatten().nonzero()[0])
         raise ValueError(
             f"row {row} of {name} holds NaN or an infinity; look for a learning rate that is too "
             "high or a division by zero before it"
         )
-    row = int((squared.flatten() <= SHORTEST**2).nonzero()[0])
-    raise ValueError(
-        f"row {row} of {name} is a zero vector (shorter than {SHORTEST:g}), so it has no direction "
-        "to compare; does the last layer of the head end in a ReLU, or is an input empty?"
-    )
+    return True
+
+
+def _check_values(largest: Tensor, squared: Tensor, name: str) -> None:
+    """Raise for rows that have no direction: NaN, infinite or zero ones, where looking is free."""
+    if check_finite(largest, name) and bool((squared <= SHORTEST**2).any()):
+        row = int((squared.flatten() <= SHORTEST**2).nonzero()[0])
+        raise ValueError(
+            f"row {row} of {name} is a zero vector (shorter than {SHORTEST:g}), so it has no "
+            "direction to compare; does the last layer of the head end in a ReLU, or is an input "
+            "empty?"
+        )

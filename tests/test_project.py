@@ -90,7 +90,9 @@ ORDER = [
     "views",
     "encoders",
     "contrastive",
+    "redundancy",
     "evaluation",
+    "confounders",
     "training",
 ]
 

@@ -1,0 +1,153 @@
+"""Redundancy reduction: dimensions that say the same thing, seen and driven apart.
+
+The loss of Barlow Twins looks at projections column by column where NT-Xent looks row by row: each
+dimension should agree with itself across two views and with no other dimension. Beside it, the
+numbers that say how many dimensions a representation really uses.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from mmlite.contrastive import check_finite, check_pair
+
+
+def cross_correlation(z1: Tensor, z2: Tensor) -> Tensor:
+    r"""Return the correlation of every dimension of one view with every dimension of the other.
+
+    C_{ij} = Σ_b z1_{bi} z2_{bj} / ( √(Σ_b z1_{bi}²) √(Σ_b z2_{bj}²) ) with both centred over the
+    batch (Zbontar et al. 2021, equation 2). A dimension that is constant over the batch has
+    correlation 0 with everything, and no gradient. Computed in float32 (float64 for float64 input).
+
+    Args:
+        z1, z2: projections of the two views, float [N, P], N >= 2; row i of both is image i.
+
+    Returns:
+        C [P, P], entries in −1..1.
+
+    Raises:
+        ValueError: shapes or types are wrong. On a CPU, outside torch.compile and vmap, also NaN
+            and infinities.
+    """
+    check_pair("cross_correlation", z1, z2)
+    with torch.autocast(z1.device.type, enabled=False):
+        return _standard_columns(z1, "z1").T @ _standard_columns(z2, "z2")
+
+
+def barlow_twins(z1: Tensor, z2: Tensor, off_diagonal: float = 5e-3) -> Tensor:
+    r"""Return the Barlow Twins loss Σ_i (1 − C_{ii})² + λ Σ_{i≠j} C_{ij}².
+
+    (Zbontar et al. 2021, equation 1.) With fewer images than dimensions C is never formed:
+    ‖U1ᵀ U2‖² = ⟨U1 U1ᵀ, U2 U2ᵀ⟩ sums the same squares over [N, N] instead of [P, P].
+
+    Args:
+        z1, z2: projections of the two views, float [N, P], N >= 2; row i of both is image i.
+        off_diagonal: λ >= 0, the weight of the terms between different dimensions.
+
+    Returns:
+        The loss, a scalar >= 0 in float32 (float64 for float64 input).
+
+    Raises:
+        ValueError: as `cross_correlation`, or `off_diagonal` is negative or not finite.
+    """
+    check_pair("barlow_twins", z1, z2)
+    if not 0 <= off_diagonal < math.inf:
+        raise ValueError(f"off_diagonal must be a finite number of at least 0, got {off_diagonal}")
+    n, dim = z1.shape
+    with torch.autocast(z1.device.type, enabled=False):
+        u1, u2 = _standard_columns(z1, "z1"), _standard_columns(z2, "z2")
+        own = (u1 * u2).sum(0)  # the diagonal of C
+        if n < dim:
+            squares = ((u1 @ u1.T) * (u2 @ u2.T)).sum()
+        else:
+            squares = (u1.T @ u2).square().sum()
+        # rounding can leave the difference a hair below 0
+        others = (squares - own.square().sum()).clamp(min=0)
+        return (1 - own).square().sum() + off_diagonal * others
+
+
+def redundancy(h: Tensor) -> float:
+    """Return how much dimensions repeat each other: the mean squared correlation of two of them.
+
+    The mass off the diagonal of the representation's own correlation matrix, over the pairs of
+    different dimensions that vary at all: 0 when all are uncorrelated, 1 when all are copies.
+    Sampling N images from uncorrelated dimensions leaves about 1 / (N − 1).
+
+    Args:
+        h: representations, float [N, D], N >= 2.
+
+    Raises:
+        ValueError: as `cross_correlation`.
+    """
+    check_pair("redundancy", h, h)
+    u = _standard_columns(h, "h")
+    varying = int((u != 0).any(0).sum())
+    if varying < 2:
+        return 0.0
+    correlation = u.T @ u
+    off = correlation.fill_diagonal_(0).square().sum()
+    return float(off) / (varying * (varying - 1))
+
+
+def effective_rank(h: Tensor, centre: bool = False) -> float:
+    """Return the effective rank of a matrix: exp of the entropy of its normalised singular values.
+
+    exp(−Σ p_k log p_k) with p = σ / Σσ (Roy & Vetterli 2007, definition 1): D when all singular
+    values are equal, 1 when only one is not 0; the zero matrix has 0.
+
+    Args:
+        h: float [N, D].
+        centre: subtract each dimension's mean first. A representation whose entries are all
+            positive has one large singular value that is its mean, and no variation.
+
+    Returns:
+        A number between 1 and min(N, D), or 0.
+
+    Raises:
+        ValueError: h is not a float matrix, or on a CPU holds NaN or infinities.
+    """
+    p = _spectrum("effective_rank", h, centre)
+    return float(torch.special.entr(p).sum().exp()) if bool(p.any()) else 0.0
+
+
+def rankme(z: Tensor, epsilon: float = 1e-7) -> float:
+    """Return RankMe: the effective rank with p_k = σ_k / Σσ + ε (Garrido et al. 2023, equation 1).
+
+    Args:
+        z: float [N, P], not centred; the paper uses 25,600 images.
+        epsilon: ε >= 0; for P = min(N, P) singular values it adds little as long as ε P ≪ 1.
+
+    Raises:
+        ValueError: as `effective_rank`, or a negative ε.
+    """
+    if not epsilon >= 0:
+        raise ValueError(f"epsilon must be at least 0, got {epsilon}")
+    p = _spectrum("rankme", z, centre=False)
+    return float(torch.special.entr(p + epsilon).sum().exp()) if bool(p.any()) else 0.0
+
+
+def _standard_columns(z: Tensor, name: str) -> Tensor:
+    """Return z with columns of mean 0 and length 1 over the batch, constant columns as 0."""
+    z = z.to(torch.promote_types(z.dtype, torch.float32))
+    check_finite(z.detach().abs().amax(1, keepdim=True), name)
+    # A constant factor against overflow; neither the correlation nor its gradient sees it.
+    largest = z.detach().abs().amax(0)
+    z = z / torch.where(largest > 0, largest, 1)
+    centred = z - z.mean(0)
+    squared = centred.square().sum(0)
+    # what rounding leaves of a constant column whose largest entry is 1
+    constant = squared.detach() <= len(z) * (8 * torch.finfo(z.dtype).eps) ** 2
+    return centred * torch.where(constant, 0, torch.where(constant, 1, squared).rsqrt())
+
+
+def _spectrum(name: str, h: Tensor, centre: bool) -> Tensor:
+    """Return the singular values of h in float64 (float32 where a device has none), summing to 1."""
+    check_pair(name, h, h, least=1)
+    check_finite(h.abs().amax(1, keepdim=True), "h")
+    h = h.float() if h.device.type == "mps" else h.double()
+    if centre:
+        h = h - h.mean(0)
+    values = torch.linalg.svdvals(h)
+    total = values.sum()
+    return values / torch.where(total > 0, total, 1)
