@@ -11,8 +11,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmlite.evaluation import knn_accuracy
+from mmlite.evaluation import check_labelled, knn_accuracy, largest, vote
 
+MASKS_AT_ONCE = 128
+QUERIES_AT_ONCE = 2**21  # similarities held at once: 8 MB stay in a processor's cache
 Labelled = tuple[Tensor, Tensor]  # representations float [N, D], labels int64 [N]
 
 
@@ -34,10 +36,15 @@ def class_information(h: Tensor, labels: Tensor) -> Tensor:
         ValueError: shapes, types or values are wrong.
     """
     _check_matrix("h", h)
-    if labels.dtype != torch.int64 or labels.shape != h.shape[:1] or bool((labels < 0).any()):
+    if (
+        not isinstance(labels, Tensor)
+        or labels.dtype != torch.int64
+        or labels.shape != h.shape[:1]
+        or bool((labels < 0).any())
+    ):
         raise ValueError(
             f"labels must be int64 of shape [{len(h)}] without negative values, one for each row "
-            f"of h, got {labels.dtype} of shape {list(labels.shape)}"
+            f"of h, got {_described(labels)}"
         )
     centred = _standardised(h)
     member = torch.nn.functional.one_hot(labels).to(centred.dtype)  # [N, classes]
@@ -74,8 +81,8 @@ def nuisance_information(h: Tensor, nuisance: Tensor) -> Tensor:
             "every dimension would be explained perfectly"
         )
     directions, size, _ = torch.linalg.svd(_standardised(nuisance), full_matrices=False)
-    # as torch.linalg.matrix_rank: what is smaller than this is rounding
-    rounding = size.amax(0) * max(nuisance.shape) * torch.finfo(size.dtype).eps
+    # columns have length 1; what rounding of the given type leaves of one that repeats others
+    rounding = 16 * nuisance.shape[1] * torch.finfo(_result_type(nuisance)).eps
     explained = ((directions * (size > rounding)).T @ _standardised(h)).square().sum(0)
     return explained.clamp(0, 1).to(_result_type(h))
 
@@ -92,7 +99,15 @@ def top_mask(information: Tensor, keep: float) -> Tensor:
 
     Returns:
         bool [D].
+
+    Raises:
+        ValueError: an argument is out of its range.
     """
+    if information.dim() != 1 or not bool(information.isfinite().all()):
+        raise ValueError(
+            f"information must be one finite number for each dimension, [D], "
+            f"got {_described(information)}"
+        )
     dim = len(information)
     mask = torch.zeros(dim, dtype=torch.bool, device=information.device)
     mask[information.argsort(descending=True, stable=True)[: _kept(dim, keep)]] = True
@@ -136,21 +151,39 @@ def mask_accuracy(
     Raises:
         ValueError: shapes, types or values are wrong, or a mask keeps nothing.
     """
+    _check_study(train, test, k, temperature)
     dim = train[0].shape[1]
     if masks.dtype != torch.bool or masks.dim() != 2 or masks.shape[1] != dim:
-        raise ValueError(
-            f"masks must be bool of shape [M, {dim}], "
-            f"got {masks.dtype} of shape {list(masks.shape)}"
-        )
+        raise ValueError(f"masks must be bool of shape [M, {dim}], got {_described(masks)}")
     if not bool(masks.any(1).all()):
         raise ValueError("a mask must keep at least one dimension")
-    (train_h, train_labels), (test_h, test_labels) = train, test
-    accuracies = []
-    for mask in masks.to(train_h.device):
-        kept = mask.nonzero()[:, 0]
-        features = train_h[:, kept], train_labels, test_h[:, kept], test_labels
-        accuracies.append(knn_accuracy(*features, k=k, temperature=temperature))
-    return torch.tensor(accuracies, dtype=torch.float64)
+    pieces = masks.to(train[0].device).split(MASKS_AT_ONCE)
+    return torch.cat([_right(train, test, piece, k, temperature) for piece in pieces])
+
+
+def _right(train: Labelled, test: Labelled, masks: Tensor, k: int, temperature: float) -> Tensor:
+    """Return `mask_accuracy` of a few masks; arguments as there, already checked."""
+    train_h, test_h = (_scaled(h) for h, _ in (train, test))
+    train_length, test_length = (_masked_length(h, masks) for h in (train_h, test_h))
+    subtract = _subtractable(train_length, masks) & _subtractable(test_length, masks)
+    classes = int(train[1].max()) + 1
+    columns = train_h.T.contiguous()
+    right = torch.zeros(len(masks), dtype=torch.float64)
+    rows = max(1, QUERIES_AT_ONCE // len(train_h))
+    for start in range(0, len(test_h), rows):
+        query, truth = test_h[start : start + rows], test[1][start : start + rows]
+        whole = query @ columns
+        similarity = torch.empty_like(whole)
+        for index, (mask, fewer) in enumerate(zip(masks, subtract.tolist(), strict=True)):
+            if fewer:
+                torch.addmm(whole, query[:, ~mask], columns[~mask], alpha=-1, out=similarity)
+            else:
+                torch.mm(query[:, mask], columns[mask], out=similarity)
+            near, index_near = largest(similarity.mul_(_inverse(train_length[:, index])), k)
+            near *= _inverse(test_length[start : start + rows, index, None])
+            winner = vote(near, train[1][index_near], classes, temperature)
+            right[index] += int((winner == truth).sum())
+    return right / len(test_h)
 
 
 class MaskStudy(NamedTuple):
@@ -198,9 +231,50 @@ def random_mask_study(
     Raises:
         ValueError: shapes, types or values are wrong.
     """
+    _check_study(train, test, k, temperature)
     drawn = random_masks(train[0].shape[1], keep, masks, seed)
     whole = knn_accuracy(*train, *test, k=k, temperature=temperature)
     return MaskStudy(drawn, mask_accuracy(train, test, drawn, k, temperature), whole)
+
+
+def _check_study(train: Labelled, test: Labelled, k: int, temperature: float) -> None:
+    check_labelled("train", *train)
+    check_labelled("test", *test)
+    if train[0].shape[1] != test[0].shape[1]:
+        raise ValueError(
+            f"train and test must have the same width D, got {list(train[0].shape)} "
+            f"and {list(test[0].shape)}"
+        )
+    if not 1 <= k <= len(train[0]):
+        raise ValueError(f"k must be between 1 and the {len(train[0])} training rows, got {k}")
+    if not temperature > 0:
+        raise ValueError(f"temperature must be greater than 0, got {temperature}")
+
+
+def _scaled(h: Tensor) -> Tensor:
+    """Return h in at least float32, scaled so that its squares do not overflow."""
+    h = h.to(_result_type(h))
+    return h / h.abs().amax().clamp(min=torch.finfo(h.dtype).tiny)
+
+
+def _masked_length(h: Tensor, masks: Tensor) -> Tensor:
+    """Return each row's length under each mask, and at last of the whole row: [N, M + 1]."""
+    every = torch.cat([masks, masks.new_ones(1, masks.shape[1])])
+    return (h.square() @ every.T.to(h.dtype)).sqrt()
+
+
+def _subtractable(length: Tensor, masks: Tensor) -> Tensor:
+    """Return for which masks [M] similarity is best found by subtracting what they drop.
+
+    Where they drop the smaller part of the dimensions that is cheaper; and it is safe where no row
+    loses so much of its length that the difference of two large numbers is left.
+    """
+    kept, whole = length[:, :-1], length[:, -1:]
+    return (masks.double().mean(1) > 0.5) & (kept >= 0.3 * whole).all(0)
+
+
+def _inverse(length: Tensor) -> Tensor:
+    return torch.where(length > 0, 1 / length, 0)
 
 
 def _kept(dim: int, keep: float) -> int:
@@ -210,7 +284,7 @@ def _kept(dim: int, keep: float) -> int:
 
 
 def _standardised(h: Tensor) -> Tensor:
-    """Return columns of mean 0 and length 1 in the widest float of the device, constant ones as 0."""
+    """Return columns of mean 0 and length 1 in the device's widest float, constant ones as 0."""
     rounding = 8 * torch.finfo(_result_type(h)).eps
     h = h.float() if h.device.type == "mps" else h.double()
     largest = h.abs().amax(0)
@@ -228,7 +302,17 @@ def _result_type(h: Tensor) -> torch.dtype:
 
 def _check_matrix(name: str, h: Tensor) -> None:
     if not isinstance(h, Tensor) or h.dim() != 2 or not h.is_floating_point() or len(h) < 2:
-        shape = f"{h.dtype} {list(h.shape)}" if isinstance(h, Tensor) else type(h).__name__
-        raise ValueError(f"{name} must be a float tensor [N, D] of at least 2 rows, got {shape}")
+        raise ValueError(
+            f"{name} must be a float tensor [N, D] of at least 2 rows, got {_described(h)}"
+        )
+    if h.shape[1] < 1:
+        raise ValueError(f"{name} must have at least one column, got {_described(h)}")
     if not bool(h.isfinite().all()):
         raise ValueError(f"{name} holds NaN or infinities")
+
+
+def _described(value) -> str:
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    negative = ", some negative" if value.dim() and bool((value < 0).any()) else ""
+    return f"{value.dtype} of shape {list(value.shape)}{negative}"

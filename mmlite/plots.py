@@ -162,6 +162,8 @@ class Dial:
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in sliders
         )
         self.widget = interactive(show, **sliders)
+        for slider in self.widget.kwargs_widgets:
+            slider.style.description_width = "initial"  # or long names are cut short
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, object]:
         bundle = dict(self.widget._repr_mimebundle_())

@@ -58,10 +58,7 @@ def barlow_twins(z1: Tensor, z2: Tensor, off_diagonal: float = 5e-3) -> Tensor:
     with torch.autocast(z1.device.type, enabled=False):
         u1, u2 = _standard_columns(z1, "z1"), _standard_columns(z2, "z2")
         own = (u1 * u2).sum(0)  # the diagonal of C
-        if n < dim:
-            squares = ((u1 @ u1.T) * (u2 @ u2.T)).sum()
-        else:
-            squares = (u1.T @ u2).square().sum()
+        squares = (u1 @ u1.T * (u2 @ u2.T)).sum() if n < dim else (u1.T @ u2).square().sum()
         # rounding can leave the difference a hair below 0
         others = (squares - own.square().sum()).clamp(min=0)
         return (1 - own).square().sum() + off_diagonal * others
@@ -142,7 +139,7 @@ def _standard_columns(z: Tensor, name: str) -> Tensor:
 
 
 def _spectrum(name: str, h: Tensor, centre: bool) -> Tensor:
-    """Return the singular values of h in float64 (float32 where a device has none), summing to 1."""
+    """Return the singular values of h in the device's widest float, summing to 1."""
     check_pair(name, h, h, least=1)
     check_finite(h.abs().amax(1, keepdim=True), "h")
     h = h.float() if h.device.type == "mps" else h.double()

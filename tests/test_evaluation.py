@@ -13,6 +13,7 @@ from mmlite import evaluation
 from mmlite.evaluation import (
     few_label_accuracy,
     knn_accuracy,
+    largest,
     linear_probe_accuracy,
     neighbours,
     paired_difference,
@@ -226,3 +227,24 @@ def test_paired_difference_is_the_paired_t_interval():
 def test_paired_difference_refuses_what_it_cannot_compare(arguments, message):
     with pytest.raises(ValueError, match=message):
         paired_difference(*arguments)
+
+
+@given(st.integers(0, 1000), st.integers(1, 8), st.integers(1, 900))
+def test_largest_is_topk(seed, k, n):
+    k = min(k, n)
+    rows = torch.rand(3, n, generator=torch.Generator().manual_seed(seed))
+    value, place = largest(rows, k)
+    expected = rows.topk(k, dim=1)
+    assert torch.equal(value, expected.values)
+    assert torch.equal(rows.gather(1, place), value)
+    assert all(len(set(row)) == k for row in place.tolist())
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e30])
+def test_neighbours_do_not_see_scale(factor):
+    train_h, _ = clusters(50)
+    query_h, _ = clusters(20, seed=1)
+    expected = neighbours(train_h, query_h, 5)
+    got = neighbours(train_h * factor, query_h * factor, 5)
+    assert torch.equal(got[1], expected[1])
+    torch.testing.assert_close(got[0], expected[0])

@@ -1,0 +1,283 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from mmlite.confounders import (
+    class_information,
+    mask_accuracy,
+    nuisance_information,
+    random_mask_study,
+    random_masks,
+    top_mask,
+)
+from mmlite.evaluation import knn_accuracy
+
+
+def sample(seed=0, n=60, dim=7, classes=3):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(classes, (n,), generator=generator)
+    h = torch.randn(n, dim, generator=generator)
+    h[:, 0] += 2 * labels
+    return h, labels
+
+
+# class_information
+
+
+def test_class_information_of_a_hand_worked_case():
+    # Class means 1 and 5 about 3: between 4 · 4 = 16, within 4 · 1 = 4, total 20.
+    h = torch.tensor([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0], [6.0, 1.0]])
+    information = class_information(h, torch.tensor([0, 0, 1, 1]))
+    assert information.tolist() == pytest.approx([0.8, 0.0])
+
+
+@given(st.integers(0, 10_000), st.integers(4, 40), st.integers(2, 5))
+def test_class_information_is_that_of_the_analysis_of_variance(seed, n, classes):
+    h, labels = sample(seed, n, classes=classes)
+    groups = [h[labels == c].double().numpy() for c in labels.unique()]
+    got = class_information(h, labels)
+    assert got.dtype == torch.float32
+    if len(groups) == 1:
+        assert got.max() < 1e-12  # what rounding leaves in float64
+        return
+    if all(len(group) == 1 for group in groups):
+        return
+    f = stats.f_oneway(*groups).statistic
+    between, within = len(groups) - 1, n - len(groups)
+    # η² = F · df1 / (F · df1 + df2); float32 results round by 6e-8
+    np.testing.assert_allclose(got, f * between / (f * between + within), atol=1e-6)
+
+
+def test_information_does_not_see_shift_or_scale():
+    h, labels = sample()
+    nuisance = torch.randn(60, 2, generator=torch.Generator().manual_seed(1))
+    factor, shift = torch.logspace(-6, 6, 7), torch.linspace(-3, 3, 7)
+    # a shift of 3 against a spread of 1e-6 leaves float32 no digits, so shift what was scaled
+    moved = (h + shift) * factor
+    for before, after in (
+        (class_information(h, labels), class_information(moved, labels)),
+        (nuisance_information(h, nuisance), nuisance_information(moved, nuisance)),
+    ):
+        torch.testing.assert_close(before, after, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -1e30, 1e-30, 7.3])
+def test_a_dimension_that_does_not_vary_holds_nothing(value):
+    h, labels = sample(n=1001)
+    h[:, 2] = value
+    nuisance = torch.randn(1001, 3)
+    assert class_information(h, labels)[2] == 0
+    assert nuisance_information(h, nuisance)[2] == 0
+    assert class_information(h, labels).isfinite().all()
+
+
+def test_information_is_exact_at_its_ends():
+    labels = torch.arange(30) % 3
+    nuisance = torch.randn(30, 2, dtype=torch.float64)
+    h = torch.stack([labels.double(), nuisance @ torch.tensor([1.0, -2.0]).double() + 5], 1)
+    assert class_information(h, labels)[0] == pytest.approx(1, abs=1e-12)
+    assert nuisance_information(h, nuisance)[1] == pytest.approx(1, abs=1e-12)
+    assert class_information(h, labels).max() <= 1
+    assert nuisance_information(h, nuisance).max() <= 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_information_of_other_types(dtype):
+    h, labels = sample()
+    h = h.to(dtype)
+    expected = class_information(h.double(), labels)
+    got = class_information(h, labels)
+    assert got.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    torch.testing.assert_close(got.double(), expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("h", "labels", "message"),
+    [
+        (torch.randn(5), torch.zeros(5).long(), "float tensor"),
+        (torch.randn(1, 5), torch.zeros(1).long(), "at least 2 rows"),
+        (torch.ones(4, 2).long(), torch.zeros(4).long(), "float tensor"),
+        ([[1.0]], torch.zeros(1).long(), "got list"),
+        (torch.full((4, 2), math.nan), torch.zeros(4).long(), "NaN"),
+        (torch.randn(4, 2), torch.zeros(3).long(), "one for each row"),
+        (torch.randn(4, 2), torch.zeros(4), "int64"),
+        (torch.randn(4, 2), torch.tensor([0, 1, -1, 0]), "negative"),
+        (torch.randn(4, 2), [0, 1, 1, 0], "got list"),
+    ],
+)
+def test_class_information_refuses(h, labels, message):
+    with pytest.raises(ValueError, match=message):
+        class_information(h, labels)
+
+
+# nuisance_information
+
+
+@given(st.integers(0, 10_000), st.integers(1, 4))
+def test_nuisance_information_is_that_of_least_squares(seed, k):
+    generator = torch.Generator().manual_seed(seed)
+    nuisance = torch.randn(40, k, generator=generator, dtype=torch.float64)
+    h = nuisance @ torch.randn(k, 6, generator=generator, dtype=torch.float64)
+    h = h + torch.randn(40, 6, generator=generator, dtype=torch.float64) + 3
+    design = np.column_stack([np.ones(40), nuisance])
+    rest = h.numpy() - design @ np.linalg.lstsq(design, h.numpy(), rcond=None)[0]
+    expected = 1 - (rest**2).sum(0) / ((h - h.mean(0)).numpy() ** 2).sum(0)
+    np.testing.assert_allclose(nuisance_information(h, nuisance), expected, atol=1e-12)
+
+
+def test_nuisance_columns_that_repeat_each_other_count_once():
+    h, _ = sample()
+    nuisance = torch.randn(60, 2)
+    repeated = torch.cat([nuisance, nuisance @ torch.randn(2, 3), torch.ones(60, 1)], 1)
+    torch.testing.assert_close(
+        nuisance_information(h, repeated), nuisance_information(h, nuisance), atol=1e-5, rtol=0
+    )
+    assert not nuisance_information(h, torch.ones(60, 2)).any()
+
+
+def test_nuisance_information_by_chance_is_about_k_over_n():
+    h, nuisance = torch.randn(2000, 200), torch.randn(2000, 10)
+    # the mean of 200 shares with mean 10/1999 and deviation about 0.0022: four of its errors
+    assert nuisance_information(h, nuisance).mean() == pytest.approx(10 / 1999, abs=7e-4)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "message"),
+    [(59, 2, "one row for each"), (60, 59, "too few"), (60, 0, "at least one column")],
+)
+def test_nuisance_information_refuses(rows, columns, message):
+    with pytest.raises(ValueError, match=message):
+        nuisance_information(sample()[0], torch.randn(rows, columns))
+
+
+# masks
+
+
+@given(st.integers(1, 50), st.floats(0.01, 1), st.integers(0, 100))
+def test_random_masks_keep_exactly_their_share(dim, keep, seed):
+    masks = random_masks(dim, keep, 20, seed)
+    assert masks.shape == (20, dim)
+    assert (masks.sum(1) == max(1, round(keep * dim))).all()
+    assert torch.equal(masks, random_masks(dim, keep, 20, seed))
+
+
+def test_random_masks_treat_all_dimensions_alike():
+    share = random_masks(10, 0.3, 20_000).double().mean(0)
+    # binomial deviation of 20,000 draws at 0.3 is 0.0032; five of them
+    torch.testing.assert_close(share, torch.full((10,), 0.3).double(), atol=0.016, rtol=0)
+
+
+def test_top_mask_keeps_the_most_informative():
+    information = torch.tensor([0.1, 0.9, 0.5, 0.5])
+    assert top_mask(information, 0.25).tolist() == [False, True, False, False]
+    assert top_mask(information, 0.5).tolist() == [False, True, True, False]
+    assert top_mask(-information, 0.5).tolist() == [True, False, True, False]
+    assert top_mask(information, 1.0).all()
+
+
+@pytest.mark.parametrize("keep", [0, -0.1, 1.1, math.nan])
+def test_masks_refuse_a_share_out_of_range(keep):
+    with pytest.raises(ValueError, match="keep must be in"):
+        random_masks(4, keep, 2)
+    with pytest.raises(ValueError, match="keep must be in"):
+        top_mask(torch.rand(4), keep)
+
+
+def test_masks_refuse_bad_arguments():
+    with pytest.raises(ValueError, match="masks must be at least 1"):
+        random_masks(4, 0.5, 0)
+    with pytest.raises(ValueError, match="one finite number"):
+        top_mask(torch.tensor([1.0, math.nan]), 0.5)
+    with pytest.raises(ValueError, match="one finite number"):
+        top_mask(torch.rand(2, 2), 0.5)
+
+
+# studies
+
+
+def two_sets(n=300, m=100, dim=12):
+    (a, train_labels), (b, test_labels) = sample(1, n, dim), sample(2, m, dim)
+    return (a, train_labels), (b, test_labels)
+
+
+@pytest.mark.parametrize("keep", [0.2, 0.5, 0.8, 1.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_mask_accuracy_is_that_of_the_columns_left(keep, dtype):
+    (a, train_labels), (b, test_labels) = two_sets()
+    a[5], b[3] = 0, 0  # similar to nothing
+    a, b = a.to(dtype), b.to(dtype)
+    masks = random_masks(12, keep, 200)
+    got = mask_accuracy((a, train_labels), (b, test_labels), masks)
+    expected = [knn_accuracy(a[:, m], train_labels, b[:, m], test_labels) for m in masks]
+    # one image in a hundred, should rounding turn the tie between two neighbours
+    torch.testing.assert_close(got, torch.tensor(expected).double(), atol=0.0101, rtol=0)
+    assert (got - torch.tensor(expected).double()).abs().mean() < 0.001
+
+
+def test_mask_accuracy_is_exact_where_a_mask_drops_the_loudest_dimension():
+    train, test = two_sets()
+    for h, _ in (train, test):
+        h[:, 4] += 1e5
+    mask = torch.ones(1, 12).bool()
+    mask[0, 4] = False
+    expected = knn_accuracy(train[0][:, mask[0]], train[1], test[0][:, mask[0]], test[1])
+    assert mask_accuracy(train, test, mask).item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1e-25, 1e25])
+def test_mask_accuracy_does_not_see_scale(factor):
+    train, test = two_sets()
+    masks = random_masks(12, 0.8, 5)
+    scaled = mask_accuracy((train[0] * factor, train[1]), (test[0] * factor, test[1]), masks)
+    torch.testing.assert_close(scaled, mask_accuracy(train, test, masks), atol=0.0101, rtol=0)
+
+
+def test_study_counts_the_masks_above_the_whole():
+    train, test = two_sets()
+    study = random_mask_study(train, test, keep=0.5, masks=30, seed=4)
+    assert torch.equal(study.masks, random_masks(12, 0.5, 30, 4))
+    assert study.whole == knn_accuracy(*train, *test)
+    above = sum(a > study.whole for a in study.accuracy.tolist())
+    assert study.share_above == above / 30
+
+
+def test_a_mask_that_drops_noise_reads_better():
+    generator = torch.Generator().manual_seed(3)
+
+    def around_a_circle(n):
+        labels = torch.arange(n) % 3
+        angle = labels * 2 * math.pi / 3 + 0.3 * torch.randn(n, generator=generator)
+        noise = 2 * torch.randn(n, 10, generator=generator)
+        return torch.cat([angle.cos()[:, None], angle.sin()[:, None], noise], 1), labels
+
+    train, test = around_a_circle(300), around_a_circle(100)
+    oracle = top_mask(class_information(*train), 2 / 12)
+    assert oracle.tolist() == 2 * [True] + 10 * [False]
+    accuracy = mask_accuracy(train, test, torch.stack([oracle, torch.ones(12).bool()]))
+    assert accuracy[0] > 0.95
+    assert accuracy[1] < 0.7
+
+
+def test_mask_accuracy_refuses():
+    train, test = two_sets()
+    for masks, message in (
+        (torch.ones(3, 11).bool(), r"bool of shape \[M, 12\]"),
+        (torch.ones(3, 12), "bool"),
+        (torch.ones(12).bool(), "bool"),
+        (torch.zeros(1, 12).bool(), "at least one dimension"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            mask_accuracy(train, test, masks)
+    for bad_train, k, temperature, message in (
+        ((train[0][0], train[1]), 20, 0.1, "float tensor"),
+        ((train[0][:, :5], train[1]), 20, 0.1, "same width"),
+        (train, 301, 0.1, "k must be between 1 and the 300"),
+        (train, 20, 0, "temperature"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            random_mask_study(bad_train, test, k=k, temperature=temperature)
