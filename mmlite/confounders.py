@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmlite.evaluation import check_labelled, knn_accuracy, largest, vote
+from mmlite.evaluation import check_labelled, largest, vote
 
 MASKS_AT_ONCE = 128
 QUERIES_AT_ONCE = 2**21  # similarities held at once: 8 MB stay in a processor's cache
@@ -157,18 +157,22 @@ def mask_accuracy(
         raise ValueError(f"masks must be bool of shape [M, {dim}], got {_described(masks)}")
     if not bool(masks.any(1).all()):
         raise ValueError("a mask must keep at least one dimension")
-    pieces = masks.to(train[0].device).split(MASKS_AT_ONCE)
-    return torch.cat([_right(train, test, piece, k, temperature) for piece in pieces])
+    return _right(train, test, masks, k, temperature).double().mean(1)
 
 
 def _right(train: Labelled, test: Labelled, masks: Tensor, k: int, temperature: float) -> Tensor:
-    """Return `mask_accuracy` of a few masks; arguments as there, already checked."""
+    """Return which test images are read right under each mask: bool [M, N_test], on the CPU."""
+    pieces = masks.to(train[0].device).split(MASKS_AT_ONCE)
+    return torch.cat([_right_piece(train, test, piece, k, temperature) for piece in pieces])
+
+
+def _right_piece(train: Labelled, test: Labelled, masks: Tensor, k: int, temperature: float):
     train_h, test_h = (_scaled(h) for h, _ in (train, test))
     train_length, test_length = (_masked_length(h, masks) for h in (train_h, test_h))
     subtract = _subtractable(train_length, masks) & _subtractable(test_length, masks)
     classes = int(train[1].max()) + 1
     columns = train_h.T.contiguous()
-    right = torch.zeros(len(masks), dtype=torch.float64)
+    right = masks.new_empty(len(masks), len(test_h))
     rows = max(1, QUERIES_AT_ONCE // len(train_h))
     for start in range(0, len(test_h), rows):
         query, truth = test_h[start : start + rows], test[1][start : start + rows]
@@ -182,8 +186,8 @@ def _right(train: Labelled, test: Labelled, masks: Tensor, k: int, temperature: 
             near, index_near = largest(similarity.mul_(_inverse(train_length[:, index])), k)
             near *= _inverse(test_length[start : start + rows, index, None])
             winner = vote(near, train[1][index_near], classes, temperature)
-            right[index] += int((winner == truth).sum())
-    return right / len(test_h)
+            right[index, start : start + rows] = winner == truth
+    return right.cpu()
 
 
 class MaskStudy(NamedTuple):
@@ -191,18 +195,29 @@ class MaskStudy(NamedTuple):
 
     Attributes:
         masks: bool [M, D].
-        accuracy: of the representation under each mask, [M].
-        whole: of the whole representation.
+        right: whether each mask reads each test image right, bool [M, N].
+        whole_right: whether the whole representation does, bool [N].
     """
 
     masks: Tensor
-    accuracy: Tensor
-    whole: float
+    right: Tensor
+    whole_right: Tensor
+
+    @property
+    def accuracy(self) -> Tensor:
+        """The accuracy under each mask, float64 [M]."""
+        return self.right.double().mean(1)
+
+    @property
+    def whole(self) -> float:
+        """The accuracy of the whole representation."""
+        return float(self.whole_right.double().mean())
 
     @property
     def share_above(self) -> float:
-        """The share of the masks that read better than the whole representation."""
-        return float((self.accuracy > self.whole).double().mean())
+        """The share of the masks that read more test images right than the whole does."""
+        above = self.right.sum(1) > self.whole_right.sum()
+        return float(above.double().mean())
 
 
 def random_mask_study(
@@ -214,12 +229,11 @@ def random_mask_study(
     k: int = 20,
     temperature: float = 0.1,
 ) -> MaskStudy:
-    """Return the kNN accuracy of a representation under many random masks, and of the whole.
+    """Return how a representation reads under many random masks, and whole.
 
     The evidence that MetaMask starts from (Li et al. 2022, figure 2): if every dimension helped,
-    leaving some out would hardly ever help. The masks share their test images, so their
-    accuracies are not independent: a binomial test on `share_above` would count one accident of
-    the test set a thousand times. See lesson 03 for what to compare instead.
+    leaving some out would hardly ever help. What the share of masks above the whole is worth,
+    `chance_shares` and `split_gain` tell.
 
     Args:
         train, test: (h float [N, D], labels int64 [N]).
@@ -233,8 +247,84 @@ def random_mask_study(
     """
     _check_study(train, test, k, temperature)
     drawn = random_masks(train[0].shape[1], keep, masks, seed)
-    whole = knn_accuracy(*train, *test, k=k, temperature=temperature)
-    return MaskStudy(drawn, mask_accuracy(train, test, drawn, k, temperature), whole)
+    whole = torch.ones(1, drawn.shape[1], dtype=torch.bool)
+    right = _right(train, test, torch.cat([drawn, whole]), k, temperature)
+    return MaskStudy(drawn, right[:-1], right[-1])
+
+
+def chance_shares(study: MaskStudy, draws: int = 1000, seed: int = 0) -> Tensor:
+    """Return shares of masks above the whole that the test images' luck alone would give.
+
+    A bootstrap over test images under the null hypothesis that no mask reads better or worse than
+    the whole: each mask's advantage on each image is centred on 0, images are drawn again with
+    replacement, and the masks that come out ahead are counted. A binomial null, each mask ahead
+    with probability 1/2 on its own, would be wrong: the masks are read from the same
+    representation on the same images, so one lucky image helps them all.
+
+    Args:
+        study: what `random_mask_study` found.
+        draws: how often to draw.
+        seed: seeds the draws.
+
+    Returns:
+        float64 [draws], each in 0..1.
+
+    Raises:
+        ValueError: fewer than 1 draw.
+    """
+    if draws < 1:
+        raise ValueError(f"draws must be at least 1, got {draws}")
+    ahead = study.right.float() - study.whole_right.float()
+    ahead = ahead - ahead.mean(1, keepdim=True)
+    images = ahead.shape[1]
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(images, (draws, images), generator=generator)
+    often = torch.zeros(draws, images).scatter_add_(1, drawn, torch.ones(draws, images))
+    return (often @ ahead.T > 0).double().mean(1)
+
+
+class SplitGain(NamedTuple):
+    """What the best of many masks gains over the whole, in accuracy.
+
+    Attributes:
+        seen: on the images that it was chosen by.
+        fresh: on the others.
+    """
+
+    seen: float
+    fresh: float
+
+
+def split_gain(study: MaskStudy, splits: int = 100, seed: int = 0) -> SplitGain:
+    """Return the gain of the best mask on the images that chose it, and on fresh ones.
+
+    The test images are split at random into halves; the mask that reads most of one half right is
+    compared with the whole on both halves, and then the halves change places. Means over the
+    splits. The first gain is optimistic: the greatest of many noisy numbers. The second is not.
+
+    Args:
+        study: what `random_mask_study` found, of at least 2 test images.
+        splits: how many.
+        seed: seeds the splits.
+
+    Raises:
+        ValueError: fewer than 1 split, or fewer than 2 images.
+    """
+    images = len(study.whole_right)
+    if splits < 1 or images < 2:
+        raise ValueError(
+            f"split_gain needs at least 1 split and 2 images, got {splits} and {images}"
+        )
+    ahead = study.right.float() - study.whole_right.float()
+    generator = torch.Generator().manual_seed(seed)
+    gains = []
+    for _ in range(splits):
+        halves = torch.randperm(images, generator=generator).tensor_split(2)
+        for half, other in (halves, halves[::-1]):
+            best = ahead[:, half].mean(1).argmax()
+            gains.append([float(ahead[best, half].mean()), float(ahead[best, other].mean())])
+    seen, fresh = torch.tensor(gains, dtype=torch.float64).mean(0).tolist()
+    return SplitGain(seen, fresh)
 
 
 def _check_study(train: Labelled, test: Labelled, k: int, temperature: float) -> None:

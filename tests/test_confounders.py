@@ -8,11 +8,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mmlite.confounders import (
+    MaskStudy,
+    chance_shares,
     class_information,
     mask_accuracy,
     nuisance_information,
     random_mask_study,
     random_masks,
+    split_gain,
     top_mask,
 )
 from mmlite.evaluation import knn_accuracy
@@ -241,7 +244,7 @@ def test_study_counts_the_masks_above_the_whole():
     train, test = two_sets()
     study = random_mask_study(train, test, keep=0.5, masks=30, seed=4)
     assert torch.equal(study.masks, random_masks(12, 0.5, 30, 4))
-    assert study.whole == knn_accuracy(*train, *test)
+    assert study.whole == pytest.approx(knn_accuracy(*train, *test))
     above = sum(a > study.whole for a in study.accuracy.tolist())
     assert study.share_above == above / 30
 
@@ -261,6 +264,65 @@ def test_a_mask_that_drops_noise_reads_better():
     accuracy = mask_accuracy(train, test, torch.stack([oracle, torch.ones(12).bool()]))
     assert accuracy[0] > 0.95
     assert accuracy[1] < 0.7
+
+
+def made_study(advantage: float, masks=200, images=400, seed=0) -> MaskStudy:
+    """Masks and a whole that read half of the images alike, and the rest each on its own."""
+    generator = torch.Generator().manual_seed(seed)
+    own = torch.rand(masks, images, generator=generator) < 0.7 + advantage
+    whole = torch.rand(images, generator=generator) < 0.7
+    alike = torch.rand(images, generator=generator) < 0.5
+    return MaskStudy(torch.ones(masks, 5).bool(), torch.where(alike, whole, own), whole)
+
+
+def test_chance_shares_are_as_wide_as_repeating_the_experiment():
+    """Fresh images and no true difference: how often does the null call it one at 10 %?"""
+    rejected = 0
+    for seed in range(100):
+        study = made_study(0, seed=seed)
+        chance = chance_shares(study, draws=200, seed=seed)
+        rejected += bool((chance >= study.share_above).double().mean() < 0.1)
+    # binomial(100, 0.1) exceeds 19 with probability 0.002
+    assert rejected <= 19
+    # while a binomial null, 200 fair coins, calls nearly every one a difference
+    binomial = [
+        stats.binomtest(round(200 * made_study(0, seed=s).share_above), 200).pvalue < 0.1
+        for s in range(100)
+    ]
+    assert sum(binomial) > 60
+
+
+def test_chance_shares_see_a_true_difference():
+    study = made_study(0.2)
+    assert study.share_above > chance_shares(study).quantile(0.95)
+
+
+def test_split_gain_is_not_fooled_by_luck():
+    gains = [split_gain(made_study(0, seed=seed), splits=20) for seed in range(30)]
+    fresh = torch.tensor([gain.fresh for gain in gains])
+    assert min(gain.seen for gain in gains) > 0
+    # the whole's luck on 400 images, deviation 0.032, over 30 studies: four errors
+    assert abs(fresh.mean()) < 4 * 0.032 / 30**0.5
+    assert split_gain(made_study(0.1)).fresh > 0.03
+
+
+def test_split_gain_of_a_hand_worked_case():
+    # One mask right on every image, one on none; the whole on half: the first always wins by 1/2
+    # on average over both halves.
+    right = torch.stack([torch.ones(10), torch.zeros(10)]).bool()
+    study = MaskStudy(torch.ones(2, 3).bool(), right, torch.arange(10) < 5)
+    gain = split_gain(study, splits=3)
+    assert gain == pytest.approx((0.5, 0.5))
+    assert study.share_above == 0.5
+    assert study.whole == 0.5
+
+
+def test_evidence_refuses_too_few():
+    study = made_study(0)
+    with pytest.raises(ValueError, match="draws"):
+        chance_shares(study, draws=0)
+    with pytest.raises(ValueError, match="at least 1 split"):
+        split_gain(study, splits=0)
 
 
 def test_mask_accuracy_refuses():
