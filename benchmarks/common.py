@@ -3,13 +3,14 @@
 import json
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
 import torch
 
 from mmlite.classroom import machine
+from mmlite.evaluation import paired_difference
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -34,6 +35,30 @@ def in_turn(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict
 def median_ratio(slow: list[float], fast: list[float]) -> float:
     """Return the median over rounds of slow / fast."""
     return statistics.median(s / f for s, f in zip(slow, fast, strict=True))
+
+
+def summarise(
+    rows: Sequence[Mapping[str, float]], claims: Mapping[str, tuple[str, str]]
+) -> dict[str, object]:
+    """Print and return the means over seeds, and the paired differences that a lesson claims.
+
+    Args:
+        rows: the figures of each seed by name.
+        claims: for each claim the two figures whose difference it is.
+    """
+    means = {name: statistics.fmean(row[name] for row in rows) for name in rows[0]}
+    print("\nmean over seeds")
+    for name, mean in means.items():
+        print(f"  {name:44} {mean:.3f}")
+    differences = {}
+    print("paired differences: mean [95 % interval], least")
+    for name, (a, b) in claims.items():
+        interval = paired_difference([row[a] for row in rows], [row[b] for row in rows])
+        each = [row[a] - row[b] for row in rows]
+        least = min(each, key=lambda value: value * (1 if interval.mean > 0 else -1))
+        differences[name] = {**interval._asdict(), "least": least}
+        print(f"  {name:44} {interval}, least {least:+.3f}")
+    return {"means": means, "paired differences": differences}
 
 
 def save(name: str, command: str, figures: object) -> None:

@@ -13,7 +13,7 @@ import argparse
 from dataclasses import replace
 
 import torch
-from common import RESULTS, save
+from common import RESULTS, save, summarise
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -133,23 +133,10 @@ def main() -> None:
     nudged = replace(plain[1], images=nudge)
     planted = tuple(mmlite.plant_background(images, strength=0.25) for images in plain)
     rows = [one_seed(seed, plain, nudged, planted) for seed in tqdm(seeds, unit="seed")]
-    means = {}
-    print("\nmean over seeds")
-    for name in rows[0]:
-        means[name] = sum(row[name] for row in rows) / len(rows)
-        print(f"  {name:36} {means[name]:.3f}")
-    claims = {}
-    print("paired differences: mean [95 % interval], least")
-    for name, (a, b) in CLAIMS.items():
-        first, second = [row[a] for row in rows], [row[b] for row in rows]
-        interval = paired_difference(first, second)
-        least = min(x - y for x, y in zip(first, second, strict=True))
-        claims[name] = {**interval._asdict(), "least": least}
-        print(f"  {name:36} {interval}, least {least:+.3f}")
     save(
         "shortcut",
         f"uv run python benchmarks/shortcut.py --seeds {len(rows)}",
-        {"seeds": list(seeds), "means": means, "paired differences": claims, "rows": rows},
+        {"seeds": list(seeds), **summarise(rows, CLAIMS), "rows": rows},
     )
     draw(rows).save(RESULTS / "shortcut.png")
 

@@ -1,0 +1,119 @@
+"""Lesson 03's figures over seeds: what leaving dimensions out does, and what of it is luck.
+
+    uv run python benchmarks/masks.py [--seeds 5]
+
+Trains SimCLR, Barlow Twins and both jointly before planted backgrounds of several strengths, with
+several strengths of colour jitter; reads each representation through random masks and through masks
+that know the classes or the backgrounds of the training images. Prints means over seeds and the
+paired differences that the lesson claims, with their 95 % Student-t interval and their least value;
+writes benchmarks/results/masks.json. The seed decides the first weights, the order of the images,
+the views and the masks.
+"""
+
+import argparse
+
+import torch
+from common import save, summarise
+from redundancy import train
+from tqdm import tqdm
+
+import mmlite
+from mmlite import TwoViews, encode
+from mmlite.confounders import (
+    chance_shares,
+    class_information,
+    mask_accuracy,
+    nuisance_information,
+    random_mask_study,
+    split_gain,
+    top_mask,
+)
+from mmlite.contrastive import nt_xent
+from mmlite.redundancy import barlow_twins
+
+DEVICE = mmlite.device()
+SETTINGS = ((0.25, 0.0), (0.25, 0.4), (0.25, 0.8), (0.5, 0.8))  # strength, jitter
+METHODS = {
+    "SimCLR": [nt_xent],
+    "Barlow Twins": [barlow_twins],
+    "joint": [nt_xent, lambda z1, z2: 0.1 * barlow_twins(z1, z2)],
+}
+ORACLES = (0.1, 0.2, 0.5, 0.8)
+RANDOM = (0.2, 0.5, 0.8)
+MASKS = 200
+
+
+def read(model, train_set, test_set, seed: int) -> dict[str, float]:
+    """Return every figure of one trained model; gains are over the whole representation."""
+    seen, fresh = ((encode(model.encoder, s), s.labels) for s in (train_set, test_set))
+    of_class = class_information(*seen)
+    of_nuisance = nuisance_information(seen[0], train_set.nuisance)
+    figures = {
+        "class information": float(of_class.mean()),
+        "nuisance information": float(of_nuisance.mean()),
+        "correlation of the two": float(torch.corrcoef(torch.stack([of_class, of_nuisance]))[0, 1]),
+    }
+    for keep in RANDOM:
+        study = random_mask_study(seen, fresh, keep=keep, masks=MASKS, seed=seed)
+        chance = chance_shares(study, seed=seed)
+        gain = split_gain(study, seed=seed)
+        name = f"random {keep}"
+        figures["whole"] = study.whole
+        figures |= {
+            f"{name}: share above": study.share_above,
+            f"{name}: mean gain": float(study.accuracy.mean()) - study.whole,
+            f"{name}: chance share, 5 %": float(chance.quantile(0.05)),
+            f"{name}: chance share, 95 %": float(chance.quantile(0.95)),
+            f"{name}: p": float((chance >= study.share_above).double().mean()),
+            f"{name}: best, seen": gain.seen,
+            f"{name}: best, fresh": gain.fresh,
+        }
+    for name, score in {"class": of_class, "nuisance": -of_nuisance}.items():
+        masks = torch.stack([top_mask(score, keep) for keep in ORACLES])
+        for keep, accuracy in zip(ORACLES, mask_accuracy(seen, fresh, masks), strict=True):
+            figures[f"{name} {keep}: gain"] = float(accuracy) - study.whole
+    return figures
+
+
+def one_seed(seed: int, plain_train, plain_test) -> dict[str, float]:
+    """Return every figure of one seed by its name."""
+    figures = {"zero": 0.0}
+    for strength, jitter in SETTINGS:
+        planted = [
+            mmlite.plant_background(s, strength).to(DEVICE) for s in (plain_train, plain_test)
+        ]
+        views = TwoViews(crop=(0.4, 1.0), jitter=jitter, grey=0.2 if jitter else 0.0)
+        for name, losses in METHODS.items():
+            model = train(planted[0], losses, seed, views=views)
+            for figure, value in read(model, *planted, seed).items():
+                figures[f"{name}, {strength}, {jitter}: {figure}"] = value
+    return figures
+
+
+def claims() -> dict[str, tuple[str, str]]:
+    gains = ["random 0.2: best, fresh", "random 0.8: best, fresh", "random 0.8: mean gain"]
+    gains += [f"{name} {keep}: gain" for name in ("class", "nuisance") for keep in ORACLES]
+    pairs = {}
+    for strength, jitter in SETTINGS:
+        for name in METHODS:
+            for gain in gains:
+                key = f"{name}, {strength}, {jitter}: {gain}"
+                pairs[key] = (key, "zero")
+    return pairs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5, help="how many seeds, from 0 on")
+    seeds = range(parser.parse_args().seeds)
+    sets = mmlite.load("fashion", "train", size=5000), mmlite.load("fashion", "test")
+    rows = [one_seed(seed, *sets) for seed in tqdm(seeds, unit="seed")]
+    save(
+        "masks",
+        f"uv run python benchmarks/masks.py --seeds {len(rows)}",
+        {"seeds": list(seeds), **summarise(rows, claims()), "rows": rows},
+    )
+
+
+if __name__ == "__main__":
+    main()
