@@ -14,7 +14,7 @@ import argparse
 
 import torch
 from common import save, summarise
-from redundancy import train
+from redundancy import METHODS, train
 from tqdm import tqdm
 
 import mmlite
@@ -28,16 +28,9 @@ from mmlite.confounders import (
     split_gain,
     top_mask,
 )
-from mmlite.contrastive import nt_xent
-from mmlite.redundancy import barlow_twins
 
 DEVICE = mmlite.device()
 SETTINGS = ((0.25, 0.0), (0.25, 0.4), (0.25, 0.8), (0.5, 0.8))  # strength, jitter
-METHODS = {
-    "SimCLR": [nt_xent],
-    "Barlow Twins": [barlow_twins],
-    "joint": [nt_xent, lambda z1, z2: 0.1 * barlow_twins(z1, z2)],
-}
 ORACLES = (0.1, 0.2, 0.5, 0.8)
 RANDOM = (0.2, 0.5, 0.8)
 MASKS = 200

@@ -3,6 +3,7 @@
 import math
 import re
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -95,6 +96,101 @@ def nt_xent_in_blocks(z1, z2, temperature):
     return 0.5 * (F.cross_entropy(first, own) + F.cross_entropy(second, own))
 
 
+def correlation_by_numpy(z1, z2):
+    dim = z1.shape[1]
+    whole = np.corrcoef(z1.double().numpy(), z2.double().numpy(), rowvar=False)
+    return torch.from_numpy(whole[:dim, dim:])
+
+
+def correlation_by_loops(z1, z2):
+    def pearson(x, y):
+        x, y = (x - x.mean()).double(), (y - y.mean()).double()
+        return float((x * y).sum() / (x.norm() * y.norm()))
+
+    return torch.tensor([[pearson(x, y) for y in z2.T] for x in z1.T])
+
+
+def redundancy_by_loops(correlation):
+    rows = enumerate(correlation.tolist())
+    squares = [value**2 for i, row in rows for j, value in enumerate(row) if i != j]
+    return sum(squares) / len(squares)
+
+
+def redundancy_by_subtraction(correlation):
+    off = correlation - torch.diag(correlation.diagonal())
+    return off.pow(2).sum() / (len(off) ** 2 - len(off))
+
+
+def barlow_by_loops(z1, z2, off_diagonal):
+    C = correlation_by_loops(z1, z2).tolist()
+    terms = [
+        (1 - value) ** 2 if i == j else off_diagonal * value**2
+        for i, row in enumerate(C)
+        for j, value in enumerate(row)
+    ]
+    return sum(terms)
+
+
+def barlow_with_unbiased_deviation(z1, z2, off_diagonal):
+    a, b = ((z - z.mean(0)) / z.std(0) for z in (z1, z2))
+    C = a.T @ b / (len(z1) - 1)  # N - 1 in both places is right too
+    square = (C - torch.eye(len(C))) ** 2
+    weight = torch.full_like(C, off_diagonal).fill_diagonal_(1)
+    return (weight * square).sum()
+
+
+def class_information_by_scatter(h, labels):
+    count = torch.bincount(labels).float()
+    total = torch.zeros(len(count), h.shape[1]).index_add_(0, labels, h)
+    fitted = (total / count[:, None].clamp(min=1))[labels]
+    return fitted.var(0) / h.var(0)
+
+
+def class_information_within(h, labels):
+    within = sum(
+        (h[labels == c] - h[labels == c].mean(0)).pow(2).sum(0) for c in set(labels.tolist())
+    )
+    return 1 - within / (h - h.mean(0)).pow(2).sum(0)
+
+
+def nuisance_by_lstsq(h, nuisance):
+    x = nuisance - nuisance.mean(0)
+    y = h - h.mean(0)
+    return (x @ torch.linalg.lstsq(x, y).solution).pow(2).sum(0) / y.pow(2).sum(0)
+
+
+def nuisance_by_normal_equations(h, nuisance):
+    x = torch.cat([torch.ones(len(h), 1), nuisance], 1)
+    fitted = x @ torch.linalg.solve(x.T @ x, x.T @ h)
+    return fitted.var(0) / h.var(0)
+
+
+def top_mask_by_rank(information, keep):
+    rank = (information[None] > information[:, None]).sum(1)
+    return rank < max(1, round(keep * len(information)))
+
+
+def top_mask_of_zeros_and_ones(information, keep):
+    k = max(1, round(keep * len(information)))
+    return torch.zeros(len(information)).scatter(0, information.topk(k).indices, 1.0).int()
+
+
+def split_gain_by_loops(right, whole_right, first):
+    choosing = [i for i, chosen in enumerate(first.tolist()) if chosen]
+    judging = [i for i, chosen in enumerate(first.tolist()) if not chosen]
+    scores = [sum(row[i] for i in choosing) for row in right.tolist()]
+    best = right.tolist()[scores.index(max(scores))]
+    whole = whole_right.tolist()
+    return sum(best[i] - whole[i] for i in judging) / len(judging)
+
+
+def split_gain_by_index(right, whole_right, first):
+    rest = (~first).nonzero()[:, 0]
+    best = max(range(len(right)), key=lambda m: int((right[m] & first).sum()))
+    difference = right[best].double() - whole_right.double()
+    return difference[rest].mean()
+
+
 RIGHT = {
     "01.1": [cosine_by_loops, cosine_by_einsum],
     "01.2": [vote_by_loops, vote_by_softmax],
@@ -108,6 +204,25 @@ RIGHT = {
         lambda n, t: torch.log(torch.tensor(2 * n - 1)),
         lambda n, t: -math.log(math.exp(1 / t) / ((2 * n - 1) * math.exp(1 / t))),
     ],
+    "02.1": [correlation_by_numpy, correlation_by_loops],
+    "02.2": [redundancy_by_loops, redundancy_by_subtraction],
+    "02.3": [barlow_by_loops, barlow_with_unbiased_deviation],
+    "02.4": [
+        lambda s: math.exp(-sum(p * math.log(p) for p in (s / s.sum()).tolist())),
+        lambda s: torch.exp(torch.distributions.Categorical(probs=s).entropy()),
+    ],
+    "02.5": [
+        lambda dim, off: off * (dim**2 - dim),
+        lambda dim, off: off * (torch.ones(dim, dim) - torch.eye(dim)).sum(),
+    ],
+    "03.1": [class_information_by_scatter, class_information_within],
+    "03.2": [nuisance_by_lstsq, nuisance_by_normal_equations],
+    "03.3": [top_mask_by_rank, top_mask_of_zeros_and_ones],
+    "03.4": [
+        lambda a, b, mask: cosine_by_loops(a * mask, b * mask),
+        lambda a, b, mask: cosine_by_einsum(a[:, mask], b[:, mask]),
+    ],
+    "03.5": [split_gain_by_loops, split_gain_by_index],
 }
 
 
