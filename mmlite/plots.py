@@ -103,16 +103,82 @@ def image_grid(
         return Picture(figure, alt)
 
 
-def lines(
-    x: Sequence[float], series: Mapping[str, Sequence[float]], xlabel: str, ylabel: str, alt: str
+def matrices(named: Mapping[str, Tensor], alt: str, least: float = -1.0) -> Picture:
+    """Show matrices side by side in one scale of colours, from `least` (−1 or 0) to 1.
+
+    Args:
+        named: the matrices [D, E] by their titles.
+        alt: alternative text.
+        least: −1 for correlations, drawn from blue through white to red; 0 for shares, drawn from
+            white to blue.
+    """
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(2.6 * len(named) + 0.7, 2.9), layout="constrained")
+        axes = figure.subplots(1, len(named), squeeze=False)[0]
+        for one, (title, matrix) in zip(axes, named.items(), strict=True):
+            colours = "RdBu_r" if least < 0 else "Blues"
+            pixels = matrix.detach().cpu().float().numpy()
+            shown = one.imshow(pixels, cmap=colours, vmin=least, vmax=1, interpolation="nearest")
+            one.set_title(title, fontsize=9)
+            one.grid(False)
+        figure.colorbar(shown, ax=list(axes), shrink=0.8)
+        return Picture(figure, alt)
+
+
+def histogram(
+    values: Tensor, xlabel: str, alt: str, references: Mapping[str, float], title: str = ""
 ) -> Picture:
-    """Draw one line for each named series over x, told apart by colour and by marker."""
+    """Draw how often values [M] occur, with a named vertical line at each reference."""
+    with mpl.rc_context(LOOK):
+        figure, axes = _axes(5.5, 2.8)
+        axes.hist(values.detach().cpu().numpy(), bins=30, color=COLOURS[5], edgecolor="white")
+        for (name, value), colour, style in zip(
+            references.items(), COLOURS[1:], ("-", "--", ":", "-."), strict=False
+        ):
+            axes.axvline(value, color=colour, linestyle=style, linewidth=2, label=name)
+        axes.set(xlabel=xlabel, ylabel="how many", title=title)
+        if references:
+            axes.legend()
+        return Picture(figure, alt)
+
+
+def points(
+    series: Mapping[str, tuple[Tensor, Tensor]], xlabel: str, ylabel: str, alt: str
+) -> Picture:
+    """Draw named sets of points, each a pair (x [D], y [D]), told apart by colour and marker."""
+    with mpl.rc_context(LOOK):
+        figure, axes = _axes(5.5, 3.2)
+        for (name, (x, y)), marker in zip(series.items(), "os^Dvx*", strict=False):
+            axes.scatter(x.cpu(), y.cpu(), label=name, marker=marker, s=18, alpha=0.7)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        if len(series) > 1:
+            axes.legend()
+        return Picture(figure, alt)
+
+
+def lines(
+    x: Sequence[float],
+    series: Mapping[str, Sequence[float]],
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+    log: str = "",
+) -> Picture:
+    """Draw one line for each named series over x, told apart by colour and by marker.
+
+    `log` names the axes that are logarithmic: "", "x", "y" or "xy".
+    """
     with mpl.rc_context(LOOK):
         figure, axes = _axes(5.5, 2.8)
         for (name, values), marker in zip(series.items(), "os^Dvx*", strict=False):
             few = marker if len(x) <= 20 else None
             axes.plot(x, values, label=name, marker=few, markersize=4)
-        axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.set(
+            xlabel=xlabel,
+            ylabel=ylabel,
+            xscale="log" if "x" in log else "linear",
+            yscale="log" if "y" in log else "linear",
+        )
         if len(series) > 1:
             axes.legend()
         return Picture(figure, alt)
