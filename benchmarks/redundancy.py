@@ -116,6 +116,7 @@ CLAIMS = {
         ("Barlow Twins", "SimCLR"),
         ("Barlow Twins", "Barlow Twins, small λ"),
         ("joint", "SimCLR"),
+        ("joint", "Barlow Twins"),
         ("SimCLR", "untrained"),
         ("Barlow Twins", "untrained"),
     )

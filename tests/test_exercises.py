@@ -207,11 +207,11 @@ RIGHT = {
     "02.1": [correlation_by_numpy, correlation_by_loops],
     "02.2": [redundancy_by_loops, redundancy_by_subtraction],
     "02.3": [barlow_by_loops, barlow_with_unbiased_deviation],
-    "02.4": [
+    "02.5": [
         lambda s: math.exp(-sum(p * math.log(p) for p in (s / s.sum()).tolist())),
         lambda s: torch.exp(torch.distributions.Categorical(probs=s).entropy()),
     ],
-    "02.5": [
+    "02.4": [
         lambda dim, off: off * (dim**2 - dim),
         lambda dim, off: off * (torch.ones(dim, dim) - torch.eye(dim)).sum(),
     ],

@@ -1,4 +1,4 @@
-"""The exercises of lesson 02: correlation, redundancy, Barlow Twins, effective rank, copies."""
+"""The exercises of lesson 02: correlation, redundancy, Barlow Twins, copies, effective rank."""
 
 import math
 
@@ -105,7 +105,20 @@ def _not_squared(z1, z2, off_diagonal):
     return (1 - C.diagonal()).abs().sum() + off_diagonal * _off(C).abs().sum()
 
 
-# 02.4 effective rank -------------------------------------------------------------------------
+# 02.4 copies ---------------------------------------------------------------------------------
+
+
+def copied_loss(dim: int, off_diagonal: float) -> float:
+    """Return Barlow Twins' loss of `dim` copies of one dimension on which the views agree."""
+    return off_diagonal * dim * (dim - 1)
+
+
+def _draw_width(generator: Generator, size: int) -> tuple[int, float]:
+    off_diagonal = 0.01 + 0.2 * float(torch.rand((), generator=generator))
+    return size, round(off_diagonal, 3)
+
+
+# 02.5 effective rank -------------------------------------------------------------------------
 
 
 def effective_rank(singular_values: Tensor) -> Tensor:
@@ -121,19 +134,6 @@ def _draw_singular_values(generator: Generator, size: int) -> tuple[Tensor]:
 
 def _entropy(p: Tensor) -> Tensor:
     return -(p * p.log()).sum()
-
-
-# 02.5 copies ---------------------------------------------------------------------------------
-
-
-def copied_loss(dim: int, off_diagonal: float) -> float:
-    """Return Barlow Twins' loss of `dim` copies of one dimension on which the views agree."""
-    return off_diagonal * dim * (dim - 1)
-
-
-def _draw_width(generator: Generator, size: int) -> tuple[int, float]:
-    off_diagonal = 0.01 + 0.2 * float(torch.rand((), generator=generator))
-    return size, round(off_diagonal, 3)
 
 
 _WHY_CORRELATION = (
@@ -341,6 +341,49 @@ EXERCISES = (
     ),
     Exercise(
         id="02.4",
+        title="the price of copies",
+        points=2,
+        minutes=10,
+        difficulty=2,
+        function="my_copied_loss",
+        reference=copied_loss,
+        home="mmlite.exercises.lesson02.copied_loss",
+        draw=_draw_width,
+        sizes=(2, 8, 64),
+        hidden_sizes=(3, 1024),
+        tolerance=1e-5,
+        why_tolerance="a product of three numbers; float32 rounds it by 1e-7",
+        mistakes=(
+            Mistake(
+                "diagonal counted",
+                lambda dim, off: off * dim * dim,
+                "C has dim² entries, but those on its diagonal cost nothing: (1 − 1)² = 0.",
+            ),
+            Mistake(
+                "each pair once",
+                lambda dim, off: off * dim * (dim - 1) / 2,
+                "each pair of dimensions stands in C twice, as C_ij and as C_ji.",
+            ),
+            Mistake(
+                "weight unused",
+                lambda dim, off: float(dim * (dim - 1)),
+                "λ is not used: every entry off the diagonal costs λ · 1².",
+            ),
+            Mistake(
+                "one dimension's price",
+                lambda dim, off: off * (dim - 1),
+                "this is the price of one dimension's row: there are dim rows.",
+            ),
+            Mistake(
+                "nothing agrees",
+                lambda dim, off: float(dim),
+                "this is the loss of dimensions that agree with nothing, C = 0: copies agree with "
+                "everything, C = 1 everywhere.",
+            ),
+        ),
+    ),
+    Exercise(
+        id="02.5",
         title="effective rank",
         points=2,
         minutes=15,
@@ -394,49 +437,6 @@ EXERCISES = (
                 lambda s: torch.tensor(float(len(s)), device=s.device),
                 "this is the number of singular values that are not 0, the ordinary rank: small "
                 "ones should count less.",
-            ),
-        ),
-    ),
-    Exercise(
-        id="02.5",
-        title="the price of copies",
-        points=2,
-        minutes=10,
-        difficulty=2,
-        function="my_copied_loss",
-        reference=copied_loss,
-        home="mmlite.exercises.lesson02.copied_loss",
-        draw=_draw_width,
-        sizes=(2, 8, 64),
-        hidden_sizes=(3, 1024),
-        tolerance=1e-5,
-        why_tolerance="a product of three numbers; float32 rounds it by 1e-7",
-        mistakes=(
-            Mistake(
-                "diagonal counted",
-                lambda dim, off: off * dim * dim,
-                "C has dim² entries, but those on its diagonal cost nothing: (1 − 1)² = 0.",
-            ),
-            Mistake(
-                "each pair once",
-                lambda dim, off: off * dim * (dim - 1) / 2,
-                "each pair of dimensions stands in C twice, as C_ij and as C_ji.",
-            ),
-            Mistake(
-                "weight unused",
-                lambda dim, off: float(dim * (dim - 1)),
-                "λ is not used: every entry off the diagonal costs λ · 1².",
-            ),
-            Mistake(
-                "one dimension's price",
-                lambda dim, off: off * (dim - 1),
-                "this is the price of one dimension's row: there are dim rows.",
-            ),
-            Mistake(
-                "nothing agrees",
-                lambda dim, off: float(dim),
-                "this is the loss of dimensions that agree with nothing, C = 0: copies agree with "
-                "everything, C = 1 everywhere.",
             ),
         ),
     ),
