@@ -2,7 +2,7 @@
 
 `load` gives a whole data set as one tensor of bytes, so that batches and views never leave the
 device. `plant_background` composes each image over a random texture of its own: a confounder whose
-truth is known, because `nuisance` holds the numbers that made the texture.
+truth is known, because `nuisance` holds the numbers that made it.
 """
 
 import hashlib
@@ -300,9 +300,9 @@ def plant_background(image_set: ImageSet, strength: float, seed: int = 0) -> Ima
     """Compose each image, randomly tinted, over a smooth random colour texture of its own.
 
     With g an image's brightness in 0..1, the result is g · tint + (1 − g) · strength · texture,
-    where texture = clamp(1/2 + Σ nuisance_k φ_k, 0, 1) and φ are the first 3 × 3 cosine modes of
-    each of the three colours. Any two views of an image share its texture: a confounder whose
-    truth is known.
+    where texture = clamp(1/2 + Σ_k nuisance_k φ_k, 0, 1) and φ are the first 3 × 3 cosine modes of
+    each of the three colours. Any two views of an image share its texture and its tint: a
+    confounder whose truth is known.
 
     Args:
         image_set: images with 1 or 3 channels; colour is first reduced to brightness.
@@ -311,7 +311,8 @@ def plant_background(image_set: ImageSet, strength: float, seed: int = 0) -> Ima
             seed, so that a test image does not carry a training image's background.
 
     Returns:
-        Colour images [N, 3, H, W] whose `nuisance` is float32 [N, 27], on the same device.
+        Colour images [N, 3, H, W], on the same device, whose `nuisance` is float32 [N, 30]: the
+        27 numbers of the texture (9 modes of red, of green, of blue) and the 3 of the tint.
 
     Raises:
         ValueError: the strength is outside 0..1, or the images have another number of channels.
@@ -325,19 +326,19 @@ def plant_background(image_set: ImageSet, strength: float, seed: int = 0) -> Ima
     modes = _cosine_modes(height, width)  # [9, H * W]
     frequency = torch.arange(TEXTURE_FREQUENCIES)
     decay = 0.25 / (1 + frequency[:, None] + frequency[None, :]).flatten()  # [9]: smooth
-    nuisance = torch.randn(count, 3, len(decay), generator=generator) * decay
+    waves = torch.randn(count, 3, len(decay), generator=generator) * decay
     tint = 0.4 + 0.6 * torch.rand(count, 3, 1, generator=generator)
     composed = torch.empty(count, 3, height, width, dtype=torch.uint8)
     for rows in torch.arange(count).split(1000):  # bounds the float copies
         garment = image_set.images[rows.to(image_set.device)].cpu().float().mean(1).flatten(1) / 255
         garment = garment[:, None]  # [n, 1, H * W]
-        texture = (0.5 + nuisance[rows] @ modes).clamp(0, 1)
+        texture = (0.5 + waves[rows] @ modes).clamp(0, 1)
         mixed = garment * tint[rows] + (1 - garment) * strength * texture
         composed[rows] = (255 * mixed).round().to(torch.uint8).view(-1, 3, height, width)
     return replace(
         image_set,
         images=composed.to(image_set.device),
-        nuisance=nuisance.flatten(1).to(image_set.device),
+        nuisance=torch.cat([waves.flatten(1), tint.flatten(1)], 1).to(image_set.device),
         name=f"{image_set.name} + background {strength:g}",
     )
 

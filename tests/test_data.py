@@ -119,7 +119,7 @@ def test_image_set_behaves_like_a_sequence():
         assert torch.equal(part.images, images.images[1:3])
     assert repr(images) == "ImageSet(small: 6 images 1×8×8, 3 classes, on cpu)"
     planted = plant_background(images, 0.5)
-    assert repr(planted).endswith("3×8×8, 3 classes, nuisance [27], on cpu)")
+    assert repr(planted).endswith("3×8×8, 3 classes, nuisance [30], on cpu)")
     assert torch.equal(planted[2:4].nuisance, planted.nuisance[2:4])
 
 
@@ -213,6 +213,8 @@ def test_a_white_garment_hides_the_background_behind_its_tint():
     assert torch.equal(flat, flat[..., :1].expand_as(flat))  # one colour
     assert int(flat.min()) >= 0.4 * 255 - 1
     assert len(flat[..., 0].unique(dim=0)) > 40  # of its own each
+    told = 255 * planted.nuisance[:, 27:]  # the tint stands at the end of what is known
+    assert float((flat[..., 0] - told).abs().max()) <= 0.5 + 1e-3
 
 
 def test_background_is_repeatable_and_differs_between_splits_and_images():
