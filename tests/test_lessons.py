@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -32,12 +33,26 @@ def pytest_nbval(*arguments: str, threads: int = 0) -> subprocess.CompletedProce
     )
 
 
-# the outputs (the masters are compared by the same pytest run, as `solutions` is a test path)
+# the outputs
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_the_lessons_outputs_are_the_same_on_a_fresh_kernel(threads):
-    done = pytest_nbval("lessons/", threads=threads)
+@pytest.fixture(scope="module")
+def on_one_thread():
+    """Each notebook's comparison on one thread; as many run at once as there are cores."""
+    pool = ThreadPoolExecutor(os.cpu_count())
+    yield {path: pool.submit(pytest_nbval, str(path), threads=1) for path in [*MASTERS, *LESSONS]}
+    pool.shutdown(cancel_futures=True)
+
+
+@BOTH
+def test_outputs_are_the_same_on_a_fresh_kernel_with_one_thread(path, on_one_thread):
+    done = on_one_thread[path].result()
+    assert done.returncode == 0, done.stdout[-5000:]
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.name)
+def test_the_lessons_outputs_are_the_same_with_two_threads(path):
+    done = pytest_nbval(str(path), threads=2)
     assert done.returncode == 0, done.stdout[-5000:]
 
 
