@@ -1,7 +1,7 @@
 """MetaMask from nothing: contrastive learning's two defects, and a learned mask that repairs them.
 
 The modules, each one concept, each importing only from those before it: `data`, `views`,
-`encoders`, `contrastive`, `redundancy`, `evaluation`, `confounders`, `training`; beside them
+`encoders`, `contrastive`, `redundancy`, `evaluation`, `confounders`, `metamask`, `training`; beside them
 `plots`, `exercises`, `claims`, `classroom` and `cli`. Names are looked up when first used, so
 `import mmlite` costs nothing.
 """
@@ -39,6 +39,12 @@ _HOME = {
     "random_mask_study": "confounders",
     "split_gain": "confounders",
     "top_mask": "confounders",
+    "DimensionalMask": "metamask",
+    "LookaheadMetaMask": "metamask",
+    "MetaMask": "metamask",
+    "masked_loss": "metamask",
+    "meta_gradient": "metamask",
+    "virtual_step": "metamask",
     "fit": "training",
     "claim": "claims",
     "check": "exercises",

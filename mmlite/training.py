@@ -67,6 +67,8 @@ def fit(
     weight_decay: float = 1e-4,
     warmup: float = 0.1,
     seed: int = 0,
+    before_step: Callable[[torch.optim.Optimizer], None] | None = None,
+    after_step: Callable[[torch.optim.Optimizer], None] | None = None,
     on_epoch: Callable[[int], None] | None = None,
     progress: bool = True,
 ) -> History:
@@ -85,6 +87,8 @@ def fit(
             along a cosine.
         seed: seeds the order of the images and, through the generator, the views. The model's
             first weights are the caller's (`torch.manual_seed` before building it).
+        before_step, after_step: called with the optimiser around each of its steps: when the
+            gradients are there, and when the step is taken (`mmlite.metamask`).
         on_epoch: called with the number of epochs done after each of them.
         progress: show a progress bar with the loss and images per second.
 
@@ -123,7 +127,11 @@ def fit(
                 watch.add(value)
                 optimizer.zero_grad(set_to_none=True)
                 value.backward()
+                if before_step is not None:
+                    before_step(optimizer)
                 optimizer.step()
+                if after_step is not None:
+                    after_step(optimizer)
                 schedule.step()
                 bar.update()
                 if watch.due():

@@ -1,0 +1,428 @@
+r"""The mask, and the gradient of the loss after a virtual step with respect to its logits.
+
+The derivation stands in `mmlite.metamask`.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _NormBase
+
+from mmlite.contrastive import nt_xent
+from mmlite.metamask.tangents import FusedTangents
+
+Views = tuple[Tensor, Tensor]
+Parameters = dict[str, Tensor]
+Loss = Callable[[Any, Any], Tensor]
+FINITE_STEP = 1e-2  # the published code's, to be divided by ‖v‖
+
+
+class DimensionalMask(nn.Module):
+    """A weight in (0, 1) for each dimension of a representation: h ⊙ σ(w) (Li et al. 2022, fig. 3).
+
+    Args:
+        dim: D.
+        start: every logit's first value; 0 gives a mask of 1/2 everywhere.
+
+    Attributes:
+        w: the logits, float [D].
+
+    Raises:
+        ValueError: dim is below 1.
+    """
+
+    def __init__(self, dim: int, start: float = 0.0) -> None:
+        super().__init__()
+        if not isinstance(dim, int) or dim < 1:
+            raise ValueError(f"dim must be a whole number of at least 1, got {dim!r}")
+        self.w = nn.Parameter(torch.full((dim,), float(start)))
+
+    @property
+    def mask(self) -> Tensor:
+        """The mask [D], entries in (0, 1)."""
+        return torch.sigmoid(self.w)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Return h [N, D] times the mask."""
+        if h.shape[-1:] != self.w.shape:
+            raise ValueError(
+                f"the mask has {len(self.w)} dimensions, but h has shape {list(h.shape)}; build "
+                f"DimensionalMask(dim) with the encoder's dim"
+            )
+        return h * self.mask
+
+
+def masked_loss(
+    encoder: nn.Module, head: nn.Module, mask: nn.Module, views: Views, loss: Loss = nt_xent
+) -> Tensor:
+    """Return L(θ, w): the loss of two views seen through the mask.
+
+    Both views go through the network as one batch, so a BatchNorm sees them together.
+
+    Args:
+        encoder: from [2N, C, H, W] to h [2N, D].
+        head: from masked h [2N, D] to z [2N, P], or to a tuple or list of such.
+        mask: a `DimensionalMask`.
+        views: (x1, x2), float [N, C, H, W] each.
+        loss: called as loss(z1, z2) -> scalar; with a head that returns several, z1 and z2 are
+            tuples of them.
+    """
+    return loss(*_halves(head(mask(encoder(torch.cat(views))))))
+
+
+def virtual_step(
+    encoder: nn.Module,
+    head: nn.Module,
+    mask: DimensionalMask,
+    views: Views,
+    virtual_lr: float,
+    loss: Loss = nt_xent,
+    optimizer: torch.optim.SGD | None = None,
+) -> Parameters:
+    """Return θ′ = θ − η ∇θ L(θ, w), the parameters after one step that is not taken.
+
+    Args:
+        encoder, head, mask, views, loss: as for `masked_loss`.
+        virtual_lr: η >= 0.
+        optimizer: an SGD whose momentum buffers and weight decay the virtual step copies, as the
+            published code does; its learning rate is not used.
+
+    Returns:
+        θ′ by name, "encoder.…" and "head.…", those parameters that require gradients. Nothing
+        else changes: see `meta_gradient`.
+
+    Raises:
+        ValueError: as `meta_gradient`.
+    """
+    objective = Objective(encoder, head, mask, loss, optimizer)
+    _check_arguments(views, virtual_lr)
+    with objective.left_alone():
+        _, gradient = objective.gradients(objective.parameters, views)
+        return objective.step(objective.parameters, gradient, virtual_lr)
+
+
+def meta_gradient(
+    encoder: nn.Module,
+    head: nn.Module,
+    mask: DimensionalMask,
+    views: Views,
+    virtual_lr: float,
+    method: str = "exact",
+    outer_views: Views | None = None,
+    loss: Loss = nt_xent,
+    optimizer: torch.optim.SGD | None = None,
+) -> Tensor:
+    r"""Return ∇J(w), the gradient of the loss after one virtual step with respect to the logits.
+
+    J(w) = L(θ′(w), w) with θ′(w) = θ − η ∇θ L(θ, w) (Li et al. 2022, the meta step of figure 3; the
+    derivation stands in `mmlite.metamask`). Modules run in the mode they are in. Parameters,
+    gradients, buffers and random states are left as they were; a module that draws random numbers
+    draws the same ones in each pass.
+
+    Args:
+        encoder, head, mask, views, loss: as for `masked_loss`. Any modules will do, BatchNorm in
+            training mode included, as long as PyTorch can differentiate them in the ways that the
+            method needs: "exact" in forward mode, "unrolled" twice.
+        virtual_lr: η >= 0, the virtual step's length.
+        method: "exact"; "unrolled", the same by keeping the graph of the first gradient;
+            "finite-difference", the published code's central difference of step 0.01 / ‖v‖ for the
+            second term, which can be far off; "first-order", without the second term.
+        outer_views: the views that L(θ′, w) is taken on; by default `views` again.
+        optimizer: as for `virtual_step`.
+
+    Returns:
+        float [D], detached.
+
+    Raises:
+        ValueError: the method is unknown, views do not fit each other or the mask, the virtual
+            step is negative or not finite, nothing can be trained, or encoder and head share a
+            parameter.
+        NotImplementedError: "exact", and the encoder has an operation without forward mode.
+    """
+    if method not in _METHODS:
+        raise ValueError(f"method must be one of {', '.join(_METHODS)}, got {method!r}")
+    outer_views = views if outer_views is None else outer_views
+    _check_arguments(views, virtual_lr)
+    _check_arguments(outer_views, virtual_lr)
+    objective = Objective(encoder, head, mask, loss, optimizer)
+    with objective.left_alone():
+        return _METHODS[method](objective, views, outer_views, virtual_lr)
+
+
+def _exact(objective: "Objective", views: Views, outer_views: Views, lr: float) -> Tensor:
+    theta = objective.parameters
+    encoder = _leaves(_of("encoder", theta))
+    h = objective.represent(encoder, views)
+    heads = objective.heads_gradient(theta, objective.w, h)
+    gradient = heads.of_parameters | _gradient(h, encoder, heads.of_h.detach())
+    direct, v = objective.gradients(objective.step(theta, gradient, lr), outer_views)
+    _, along = objective.tangent(theta, views, v)
+    return direct - lr * heads.derivative_along(along, v)
+
+
+def _unrolled(objective: "Objective", views: Views, outer_views: Views, lr: float) -> Tensor:
+    """By double backward: the graph of the virtual step is kept and differentiated in turn."""
+    w = objective.w.requires_grad_()
+    theta = _leaves(objective.parameters)
+    gradient = _gradient(objective.loss(theta, w, views), theta, create_graph=True)
+    virtual = objective.step(theta, gradient, lr)
+    return torch.autograd.grad(objective.loss(virtual, w, outer_views), w)[0]
+
+
+def _first_order(objective: "Objective", views: Views, outer_views: Views, lr: float) -> Tensor:
+    return _up_to_first_order(objective, views, outer_views, lr)[0]
+
+
+def _finite_difference(
+    objective: "Objective", views: Views, outer_views: Views, lr: float
+) -> Tensor:
+    """Take the second term from ∂L/∂w at θ + εv and at θ − εv, as the published code does.
+
+    The step ε = 0.01 / ‖v‖ is theirs. It is too long where it crosses kinks of the network's ReLUs.
+    """
+    direct, v = _up_to_first_order(objective, views, outer_views, lr)
+    norm = torch.cat([one.flatten() for one in v.values()]).norm()
+    epsilon = FINITE_STEP / norm.clamp(min=torch.finfo(norm.dtype).tiny)
+    ahead, behind = (
+        objective.gradient_of_w(
+            {name: p + step * v[name] for name, p in objective.parameters.items()}, views
+        )
+        for step in (epsilon, -epsilon)
+    )
+    return direct - lr * (ahead - behind) / (2 * epsilon)
+
+
+def _up_to_first_order(
+    objective: "Objective", views: Views, outer_views: Views, lr: float
+) -> tuple[Tensor, Parameters]:
+    """Return ∂L/∂w [D] and v = ∇θ L, both at θ′."""
+    _, gradient = objective.gradients(objective.parameters, views)
+    virtual = objective.step(objective.parameters, gradient, lr)
+    return objective.gradients(virtual, outer_views)
+
+
+_METHODS = {
+    "exact": _exact,
+    "unrolled": _unrolled,
+    "finite-difference": _finite_difference,
+    "first-order": _first_order,
+}
+
+
+@dataclass(frozen=True)
+class HeadsGradient:
+    """The gradient of L with respect to what the heads see, still a function of w.
+
+    Attributes:
+        w: the logits, a leaf of the graph.
+        of_h: ∂L/∂h [2N, D], with its graph.
+        graph: ∂L/∂φ for each of the heads' parameters φ, with its graph.
+    """
+
+    w: Tensor
+    of_h: Tensor
+    graph: Parameters
+
+    @property
+    def of_parameters(self) -> Parameters:
+        return {name: g.detach() for name, g in self.graph.items()}
+
+    def derivative_along(self, along: Tensor, v: Parameters) -> Tensor:
+        """Return ∂/∂w (⟨∂L/∂h, ḣ⟩ + ⟨∂L/∂φ, v⟩) [D]."""
+        inner = (self.of_h * along).sum() + sum((g * v[n]).sum() for n, g in self.graph.items())
+        return torch.autograd.grad(inner, self.w, materialize_grads=True)[0]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The states of the random generators that a module draws from: the CPU's and its device's."""
+
+    cpu: Tensor
+    device: torch.device
+    cuda: Tensor | None
+
+    @classmethod
+    def now(cls, device: torch.device) -> "Draws":
+        cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+        return cls(torch.get_rng_state(), device, cuda)
+
+    def restore(self) -> None:
+        torch.set_rng_state(self.cpu)
+        if self.cuda is not None:
+            torch.cuda.set_rng_state(self.cuda, self.device)
+
+
+class Objective:
+    """L as a function of (θ, w, views) alone: nothing that it computes leaves a trace."""
+
+    def __init__(self, encoder, head, mask, loss, optimizer=None) -> None:
+        self.parts = {"encoder": encoder, "head": head}
+        self.mask = mask
+        self.of_heads = loss
+        self.originals = {
+            f"{part}.{name}": p
+            for part, module in self.parts.items()
+            for name, p in module.named_parameters()
+            if p.requires_grad
+        }
+        self.parameters = {name: p.detach() for name, p in self.originals.items()}
+        self.w = mask.w.detach().clone()
+        self.optimizer = optimizer
+        if not self.parameters:
+            raise ValueError("neither the encoder nor the head has a parameter to train")
+        if len({id(p) for p in self.originals.values()}) < len(self.originals):
+            raise ValueError("the encoder and the head share a parameter; give each its own")
+        _check_optimizer(optimizer)
+
+    @contextmanager
+    def left_alone(self, draws: "Draws | None" = None) -> Iterator[None]:
+        """Keep running statistics and random states as they are, and let each pass draw alike.
+
+        Args:
+            draws: the random states that each pass begins with; by default the present ones.
+        """
+        norms = [
+            module
+            for part in self.parts.values()
+            for module in part.modules()
+            if isinstance(module, _NormBase) and module.training and module.track_running_stats
+        ]
+        device = next(iter(self.parameters.values())).device
+        self.draws = Draws.now(device) if draws is None else draws
+        devices = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), torch.enable_grad():
+            for module in norms:
+                module.track_running_stats = False
+            try:
+                yield
+            finally:
+                for module in norms:
+                    module.track_running_stats = True
+
+    def call(self, part: str, theta: Parameters, x: Tensor) -> Any:
+        module = self.parts[part]
+        own = {name.removeprefix(f"{part}."): p for name, p in _of(part, theta).items()}
+        buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+        return functional_call(module, own | buffers, (x,))
+
+    def represent(self, theta: Parameters, views: Views) -> Tensor:
+        """Return h [2N, D] of both views."""
+        self.draws.restore()
+        return self.call("encoder", theta, torch.cat(views))
+
+    def read(self, theta: Parameters, w: Tensor, h: Tensor) -> Tensor:
+        """Return the loss of representations h [2N, D]."""
+        masked = functional_call(self.mask, {"w": w}, (h,))
+        return self.of_heads(*_halves(self.call("head", theta, masked)))
+
+    def loss(self, theta: Parameters, w: Tensor, views: Views) -> Tensor:
+        return self.read(theta, w, self.represent(theta, views))
+
+    def heads_gradient(self, theta: Parameters, w: Tensor, h: Tensor) -> HeadsGradient:
+        """Return the gradient of L with respect to h [2N, D] and the heads' parameters."""
+        heads = _leaves(_of("head", theta))
+        leaves = _leaves({"w": w, "h": h})
+        value = self.read(heads, leaves["w"], leaves["h"])
+        gradient = _gradient(value, heads | {"h": leaves["h"]}, create_graph=True)
+        return HeadsGradient(leaves["w"], gradient.pop("h"), gradient)
+
+    def gradients(self, theta: Parameters, views: Views) -> tuple[Tensor, Parameters]:
+        """Return ∂L/∂w [D] and ∇θ L, from one backward pass."""
+        leaves = _leaves(theta | {"w": self.w})
+        w = leaves.pop("w")
+        gradient = _gradient(self.loss(leaves, w, views), leaves | {"w": w})
+        return gradient.pop("w"), gradient
+
+    def gradient_of_w(self, theta: Parameters, views: Views) -> Tensor:
+        """Return ∂L/∂w [D] alone: nothing flows back through the encoder."""
+        with torch.no_grad():
+            h = self.represent(theta, views)
+        w = self.w.clone().requires_grad_()
+        return torch.autograd.grad(self.read(theta, w, h), w)[0]
+
+    @torch.no_grad()
+    def tangent(self, theta: Parameters, views: Views, v: Parameters) -> tuple[Tensor, Tensor]:
+        """Return h [2N, D] and its derivative [2N, D] as θ moves along v."""
+        encoder = _of("encoder", theta)
+        with forward_ad.dual_level(), FusedTangents():
+            dual = {name: forward_ad.make_dual(p, v[name]) for name, p in encoder.items()}
+            try:
+                h, along = forward_ad.unpack_dual(self.represent(dual, views))
+            except NotImplementedError as error:
+                raise NotImplementedError(
+                    "the encoder has an operation that PyTorch cannot differentiate in forward "
+                    f'mode ({str(error).splitlines()[0]}); method="unrolled" does without'
+                ) from error
+        return h, torch.zeros_like(h) if along is None else along
+
+    def step(self, theta: Parameters, gradient: Parameters, lr: float) -> Parameters:
+        """Return θ − lr · the direction that (a copy of) the optimiser would take."""
+        if self.optimizer is None:
+            return {name: p - lr * gradient[name] for name, p in theta.items()}
+        group = {id(p): g for g in self.optimizer.param_groups for p in g["params"]}
+        after = {}
+        for name, p in theta.items():
+            original = self.originals[name]
+            direction = gradient[name] + group[id(original)]["weight_decay"] * p
+            buffer = self.optimizer.state.get(original, {}).get("momentum_buffer")
+            if buffer is not None:
+                direction = direction + group[id(original)]["momentum"] * buffer
+            after[name] = p - lr * direction
+        return after
+
+
+def _halves(z: Any) -> tuple[Any, Any]:
+    """Return what belongs to the first view and to the second of z [2N, P], or of several."""
+    if isinstance(z, Tensor):
+        return z.chunk(2)
+    first, second = zip(*(_halves(part) for part in z), strict=True)
+    return first, second
+
+
+def _of(part: str, theta: Parameters) -> Parameters:
+    """Return the parameters of the encoder or of the head, under the same names."""
+    return {name: p for name, p in theta.items() if name.startswith(f"{part}.")}
+
+
+def _leaves(tensors: Parameters) -> Parameters:
+    return {name: t.detach().requires_grad_() for name, t in tensors.items()}
+
+
+def _gradient(value: Tensor, of: Parameters, outer: Tensor | None = None, **options) -> Parameters:
+    """Return the gradient of `value` (or of its product with `outer`) by name."""
+    inputs = list(of.values())
+    found = torch.autograd.grad(value, inputs, outer, materialize_grads=True, **options)
+    return dict(zip(of, found, strict=True))
+
+
+def _check_arguments(views: Views, virtual_lr: float) -> None:
+    if not 0 <= virtual_lr < math.inf:
+        raise ValueError(f"virtual_lr must be a finite number of at least 0, got {virtual_lr}")
+    if (
+        not isinstance(views, (tuple, list))
+        or len(views) != 2
+        or not all(isinstance(x, Tensor) for x in views)
+        or views[0].shape != views[1].shape
+    ):
+        got = [list(x.shape) if isinstance(x, Tensor) else type(x).__name__ for x in views]
+        raise ValueError(f"views must be a pair (x1, x2) of one shape [N, C, H, W], got {got}")
+
+
+def _check_optimizer(optimizer: torch.optim.Optimizer | None) -> None:
+    if optimizer is None:
+        return
+    if not isinstance(optimizer, torch.optim.SGD) or any(
+        group["nesterov"] or group["dampening"] or group["maximize"]
+        for group in optimizer.param_groups
+    ):
+        raise ValueError(
+            "the virtual step copies SGD without nesterov, dampening and maximize, got "
+            f"{type(optimizer).__name__}; leave optimizer out for a plain step"
+        )

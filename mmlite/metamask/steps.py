@@ -1,0 +1,269 @@
+"""MetaMask's training steps: what `mmlite.fit` does with a mask around each of its steps."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor, nn
+
+from mmlite.contrastive import nt_xent
+from mmlite.metamask.gradient import (
+    DimensionalMask,
+    Draws,
+    Loss,
+    Objective,
+    Parameters,
+    Views,
+    meta_gradient,
+)
+from mmlite.redundancy import barlow_twins
+
+MakeViews = Callable[[Tensor, Generator], Views]
+
+
+class _Heads(nn.ModuleList):
+    """Several heads side by side: h [N, D] to a list of z."""
+
+    def forward(self, h: Tensor) -> list[Tensor]:
+        return [head(h) for head in self]
+
+
+class MetaMask:
+    """MetaMask as the paper has it: a regular step, then a meta step on the same batch.
+
+    The regular step trains encoder and heads on contrastive + α · redundancy, seen through the
+    mask as it is. The meta step then moves the mask's logits against `meta_gradient` of the
+    contrastive loss at the new parameters (Li et al. 2022, figure 3: the red line and the blue):
+
+        method = MetaMask(encoder, projector(...), projector(...), mask, mask_optimizer, views)
+        fit(method.model, method.loss, images, epochs=8, after_step=method.after_step)
+
+    Args:
+        encoder: from [N, C, H, W] to h [N, D].
+        contrastive_head, redundancy_head: from h to z, for the two losses.
+        mask: a `DimensionalMask(D)`.
+        mask_optimizer: of the mask's logits; its learning rate is its own.
+        views: called as views(images, generator) -> (x1, x2), for instance a `TwoViews`.
+        redundancy_weight: α >= 0, the weight of the redundancy term.
+        contrastive_loss, redundancy_loss: called as loss(z1, z2) -> scalar.
+        virtual_lr: η, the length of the virtual step; None takes the optimiser's learning rate of
+            the moment.
+        copy_optimizer: let the virtual step copy momentum and weight decay of the optimiser, which
+            has to be an SGD then.
+        method: of `meta_gradient`.
+        every: take the meta step after every k-th regular step only.
+        outer_views: as `views`: what the loss after the virtual step is taken on; by default the
+            views of the regular step again.
+
+    Attributes:
+        model: what `fit` trains: encoder and heads, without the mask.
+        mask: the mask.
+
+    Raises:
+        ValueError: α is negative or `every` below 1.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        contrastive_head: nn.Module,
+        redundancy_head: nn.Module,
+        mask: DimensionalMask,
+        mask_optimizer: torch.optim.Optimizer,
+        views: MakeViews,
+        *,
+        redundancy_weight: float = 0.02,
+        contrastive_loss: Loss = nt_xent,
+        redundancy_loss: Loss = barlow_twins,
+        virtual_lr: float | None = 0.1,
+        copy_optimizer: bool = False,
+        method: str = "exact",
+        every: int = 1,
+        outer_views: MakeViews | None = None,
+    ) -> None:
+        if not redundancy_weight >= 0:
+            raise ValueError(f"redundancy_weight must be at least 0, got {redundancy_weight}")
+        if every < 1:
+            raise ValueError(f"every must be at least 1, got {every}")
+        self.encoder, self.heads = encoder, _Heads([contrastive_head, redundancy_head])
+        self.model = nn.ModuleDict({"encoder": encoder, "heads": self.heads})
+        self.mask, self.mask_optimizer = mask, mask_optimizer
+        self.views, self.outer_views = views, outer_views
+        self.redundancy_weight = redundancy_weight
+        self.contrastive_loss, self.redundancy_loss = contrastive_loss, redundancy_loss
+        self.virtual_lr, self.copy_optimizer = virtual_lr, copy_optimizer
+        self.method, self.every = method, every
+        self.steps = 0
+        self.seen: Views | None = None
+        self.seen_outer: Views | None = None
+        self.draws: Draws | None = None
+
+    def joint(self, z1: list[Tensor], z2: list[Tensor]) -> Tensor:
+        """Return contrastive + α · redundancy of what the two heads made of the two views."""
+        contrastive = self.contrastive_loss(z1[0], z2[0])
+        return contrastive + self.redundancy_weight * self.redundancy_loss(z1[1], z2[1])
+
+    def loss(self, model: nn.Module, images: Tensor, generator: Generator) -> Tensor:
+        """Return the regular step's loss of images [N, C, H, W]; for `fit`."""
+        self.seen = self.views(images, generator)
+        if self.outer_views is not None:
+            self.seen_outer = self.outer_views(images, generator)
+        self.draws = Draws.now(images.device)
+        z = self.heads(self._masked(self.encoder(torch.cat(self.seen))))
+        return self.joint(*zip(*(one.chunk(2) for one in z), strict=True))
+
+    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Take the meta step; for `fit`, after each of its steps."""
+        self.steps += 1
+        if self.steps % self.every:
+            return
+        lr = optimizer.param_groups[0]["lr"] if self.virtual_lr is None else self.virtual_lr
+        self._move(
+            meta_gradient(
+                self.encoder,
+                self.heads[0],
+                self.mask,
+                self.seen,
+                lr,
+                self.method,
+                self.seen_outer,
+                self.contrastive_loss,
+                optimizer if self.copy_optimizer else None,
+            )
+        )
+
+    def _masked(self, h: Tensor) -> Tensor:
+        return h * self.mask.mask.detach()  # the regular step does not train the mask
+
+    def _move(self, gradient: Tensor) -> None:
+        self.mask.w.grad = gradient.to(self.mask.w.dtype)
+        self.mask_optimizer.step()
+        self.mask.w.grad = None
+
+
+@dataclass
+class _Step:
+    """A training step to be differentiated once the next one's gradient is known."""
+
+    theta: Parameters
+    w: Tensor
+    views: Views
+    draws: Draws
+    gradient: Parameters
+    derivative: Parameters | None = None
+
+
+class LookaheadMetaMask(MetaMask):
+    r"""MetaMask for the price of one forward-mode pass: the virtual step is the training step.
+
+    Iteration t steps from θ to θ₊ = θ + U(g), with g = ∇θ ℒ(θ, w; batch t) the gradient of the
+    whole loss and U what the optimiser makes of it, entry by entry. Iteration t + 1 computes the
+    gradients of ℒ₊ = ℒ(θ₊, w; batch t + 1) anyway: u = ∇θ ℒ₊ to train with, and ∂ℒ₊/∂w from the
+    same backward pass. What is missing of the derivative of ℒ₊ with respect to w,
+
+        ∂ℒ₊/∂w + ∂/∂w ⟨∇θ ℒ(θ, w; batch t), U′(g) ⊙ u⟩,
+
+    is the second term, one forward-mode pass at the old θ. U′ is the optimiser's own derivative
+    (SGD: −lr; Adam: also through its second moment). So the loss that the mask minimises is the
+    next batch's, the virtual step is as long as the real one, and with `every` = k only each k-th
+    pair of iterations pays. The derivative is exact for a change of the logits that lasts through
+    both iterations; what w did to θ in earlier ones is left out, as in the paper.
+
+        fit(..., before_step=method.before_step, after_step=method.after_step)
+
+    Args and attributes as for `MetaMask`; `virtual_lr`, `copy_optimizer`, `method` and
+    `outer_views` have no meaning here and cannot be given.
+
+    Raises:
+        ValueError: in training, for an optimiser other than SGD, Adam and AdamW.
+    """
+
+    def __init__(self, *parts, **options) -> None:
+        for name in ("virtual_lr", "copy_optimizer", "method", "outer_views"):
+            if name in options:
+                raise ValueError(
+                    f"{name} has no meaning here: the virtual step is the training step and its "
+                    "second term is exact; MetaMask takes it"
+                )
+        super().__init__(*parts, **options)
+        self.pending: _Step | None = None
+
+    def before_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Finish the meta step of the iteration before; for `fit`, between backward and step."""
+        objective = Objective(self.encoder, self.heads, self.mask, self.joint)
+        gradient = {
+            name: torch.zeros_like(p) if p.grad is None else p.grad.detach()
+            for name, p in objective.originals.items()
+        }
+        w = self.mask.w.detach().clone()
+        if self.pending is not None:
+            old = self.pending
+            direction = {name: d * gradient[name] for name, d in old.derivative.items()}
+            with objective.left_alone(old.draws):
+                h, along = objective.tangent(old.theta, old.views, direction)
+                heads = objective.heads_gradient(old.theta, old.w, h)
+                self._move(self.mask.w.grad + heads.derivative_along(along, direction))
+            self.pending = None
+        self.mask.w.grad = None
+        self.steps += 1
+        if self.steps % self.every == 0:
+            theta = {name: p.detach().clone() for name, p in objective.originals.items()}
+            kept = {name: g.clone() for name, g in gradient.items()}
+            self.pending = _Step(theta, w, self.seen, self.draws, kept)
+
+    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Note how the step depended on its gradient; for `fit`, after each of its steps."""
+        if self.pending is not None:
+            originals = Objective(self.encoder, self.heads, self.mask, self.joint).originals
+            self.pending.derivative = {
+                name: step_derivative(optimizer, p, self.pending.theta[name], kept)
+                for (name, p), kept in zip(
+                    originals.items(), self.pending.gradient.values(), strict=True
+                )
+            }
+
+    def _masked(self, h: Tensor) -> Tensor:
+        return self.mask(h)  # its gradient comes from the regular backward pass
+
+
+@torch.no_grad()
+def step_derivative(
+    optimizer: torch.optim.Optimizer, parameter: nn.Parameter, before: Tensor, gradient: Tensor
+) -> Tensor:
+    """Return dp₊/dg entry by entry: how the step just taken depended on the gradient g.
+
+    SGD (with momentum, also Nesterov's), Adam and AdamW; Kingma & Ba 2015, algorithm 1, for the
+    latter two, differentiated.
+
+    Args:
+        optimizer: after its step.
+        parameter: p, one of its parameters.
+        before: p before the step.
+        gradient: g.
+
+    Raises:
+        ValueError: another optimiser, or an option that changes the formula.
+    """
+    group = next(g for g in optimizer.param_groups if any(p is parameter for p in g["params"]))
+    odd = [name for name in ("amsgrad", "maximize", "dampening") if group.get(name)]
+    kind = type(optimizer)
+    if odd or kind not in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
+        raise ValueError(
+            "the step's derivative is known for SGD, Adam and AdamW without amsgrad, maximize and "
+            f"dampening, got {kind.__name__}{f' with {odd[0]}' if odd else ''}"
+        )
+    if kind is torch.optim.SGD:
+        factor = 1 + group["momentum"] if group["nesterov"] else 1
+        return torch.full_like(parameter, -group["lr"] * factor)
+    state, (beta1, beta2) = optimizer.state[parameter], group["betas"]
+    step = float(state["step"])
+    if kind is torch.optim.Adam and not group.get("decoupled_weight_decay"):
+        gradient = gradient + group["weight_decay"] * before
+    correction1, correction2 = 1 - beta1**step, 1 - beta2**step
+    root = (state["exp_avg_sq"] / correction2).sqrt()  # of the mean square
+    size = root + group["eps"]
+    own = (1 - beta1) / correction1 / size
+    # an entry that has never had a gradient has root 0, and its step does not depend on the root
+    slope = torch.where(root > 0, (1 - beta2) / correction2 * gradient / root, 0)
+    through_root = state["exp_avg"] / correction1 * slope / size.square()
+    return -group["lr"] * (own - through_root)
