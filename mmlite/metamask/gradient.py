@@ -21,7 +21,7 @@ from mmlite.metamask.tangents import FusedTangents
 Views = tuple[Tensor, Tensor]
 Parameters = dict[str, Tensor]
 Loss = Callable[[Any, Any], Tensor]
-FINITE_STEP = 1e-2  # the published code's, to be divided by ‖v‖
+METHODS = ("exact", "unrolled", "finite-difference", "first-order")
 
 
 class DimensionalMask(nn.Module):
@@ -118,6 +118,7 @@ def meta_gradient(
     outer_views: Views | None = None,
     loss: Loss = nt_xent,
     optimizer: torch.optim.SGD | None = None,
+    finite_step: float = 1e-2,
 ) -> Tensor:
     r"""Return ∇J(w), the gradient of the loss after one virtual step with respect to the logits.
 
@@ -132,10 +133,12 @@ def meta_gradient(
             method needs: "exact" in forward mode, "unrolled" twice.
         virtual_lr: η >= 0, the virtual step's length.
         method: "exact"; "unrolled", the same by keeping the graph of the first gradient;
-            "finite-difference", the published code's central difference of step 0.01 / ‖v‖ for the
-            second term, which can be far off; "first-order", without the second term.
+            "finite-difference", the published code's central difference for the second term, which
+            can be far off; "first-order", without the second term.
         outer_views: the views that L(θ′, w) is taken on; by default `views` again.
         optimizer: as for `virtual_step`.
+        finite_step: how far the finite difference moves θ either way, along v; 0.01 is the
+            published code's.
 
     Returns:
         float [D], detached.
@@ -146,13 +149,17 @@ def meta_gradient(
             parameter.
         NotImplementedError: "exact", and the encoder has an operation without forward mode.
     """
-    if method not in _METHODS:
-        raise ValueError(f"method must be one of {', '.join(_METHODS)}, got {method!r}")
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    if not 0 < finite_step < math.inf:
+        raise ValueError(f"finite_step must be a finite number above 0, got {finite_step}")
     outer_views = views if outer_views is None else outer_views
     _check_arguments(views, virtual_lr)
     _check_arguments(outer_views, virtual_lr)
     objective = Objective(encoder, head, mask, loss, optimizer)
     with objective.left_alone():
+        if method == "finite-difference":
+            return _finite_difference(objective, views, outer_views, virtual_lr, finite_step)
         return _METHODS[method](objective, views, outer_views, virtual_lr)
 
 
@@ -162,7 +169,9 @@ def _exact(objective: "Objective", views: Views, outer_views: Views, lr: float) 
     h = objective.represent(encoder, views)
     heads = objective.heads_gradient(theta, objective.w, h)
     gradient = heads.of_parameters | _gradient(h, encoder, heads.of_h.detach())
-    direct, v = objective.gradients(objective.step(theta, gradient, lr), outer_views)
+    virtual = objective.step(theta, gradient, lr)
+    del h, gradient  # the next pass is the one that holds most
+    direct, v = objective.gradients(virtual, outer_views)
     _, along = objective.tangent(theta, views, v)
     return direct - lr * heads.derivative_along(along, v)
 
@@ -181,15 +190,15 @@ def _first_order(objective: "Objective", views: Views, outer_views: Views, lr: f
 
 
 def _finite_difference(
-    objective: "Objective", views: Views, outer_views: Views, lr: float
+    objective: "Objective", views: Views, outer_views: Views, lr: float, length: float
 ) -> Tensor:
     """Take the second term from ∂L/∂w at θ + εv and at θ − εv, as the published code does.
 
-    The step ε = 0.01 / ‖v‖ is theirs. It is too long where it crosses kinks of the network's ReLUs.
+    ε = length / ‖v‖. A length that crosses kinks of the network's ReLUs is too long.
     """
     direct, v = _up_to_first_order(objective, views, outer_views, lr)
     norm = torch.cat([one.flatten() for one in v.values()]).norm()
-    epsilon = FINITE_STEP / norm.clamp(min=torch.finfo(norm.dtype).tiny)
+    epsilon = length / norm.clamp(min=torch.finfo(norm.dtype).tiny)
     ahead, behind = (
         objective.gradient_of_w(
             {name: p + step * v[name] for name, p in objective.parameters.items()}, views
@@ -208,12 +217,7 @@ def _up_to_first_order(
     return objective.gradients(virtual, outer_views)
 
 
-_METHODS = {
-    "exact": _exact,
-    "unrolled": _unrolled,
-    "finite-difference": _finite_difference,
-    "first-order": _first_order,
-}
+_METHODS = {"exact": _exact, "unrolled": _unrolled, "first-order": _first_order}
 
 
 @dataclass(frozen=True)
