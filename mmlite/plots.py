@@ -184,6 +184,47 @@ def lines(
         return Picture(figure, alt)
 
 
+def landscape(
+    function: Callable[[Tensor], Tensor],
+    paths: Mapping[str, Tensor],
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+    span: tuple[float, float] = (-1.0, 3.0),
+    title: str = "",
+) -> Picture:
+    """Draw contours of a function of two numbers, and named paths over them as arrows.
+
+    Args:
+        function: from points [M, 2] to values [M].
+        paths: points [K, 2] by name, joined from first to last.
+        xlabel, ylabel: what the two numbers are.
+        alt: alternative text.
+        span: least and greatest value shown of both.
+        title: a line above.
+    """
+    axis = torch.linspace(*span, 61)
+    points_of_grid = torch.cartesian_prod(axis, axis)
+    values = function(points_of_grid).reshape(61, 61).T.detach().cpu()
+    with mpl.rc_context(LOOK):
+        figure, axes = _axes(4.2, 3.6)
+        axes.contour(axis, axis, values, levels=20, cmap="Blues_r", linewidths=0.8)
+        for (name, path), colour, marker in zip(
+            paths.items(), COLOURS[1:], ("o", "s", "^", "D", "v"), strict=False
+        ):
+            path = path.detach().cpu()
+            axes.plot(*path.T, color=colour, marker=marker, markersize=5, label=name)
+            axes.annotate(
+                "",
+                xy=path[-1].tolist(),
+                xytext=path[-2].tolist(),
+                arrowprops={"arrowstyle": "->", "color": colour, "lw": 2},
+            )
+        axes.set(xlabel=xlabel, ylabel=ylabel, xlim=span, ylim=span, title=title)
+        axes.legend(loc="upper left", fontsize=8)
+        return Picture(figure, alt)
+
+
 def bars(
     values: Mapping[str, float],
     ylabel: str,

@@ -31,6 +31,13 @@ def all_pictures() -> list[plots.Picture]:
         plots.points({"a": (torch.rand(9), torch.rand(9))}, "x", "y", "nine points"),
         plots.points(dict.fromkeys("ab", (torch.rand(9), torch.rand(9))), "x", "y", "two sets"),
         plots.bars({"a": 1.0, "b": 2.0}, "value", "two bars", reference=1.5, errors=[0.1, 0.2]),
+        plots.landscape(
+            lambda grid: grid.square().sum(1),
+            {"a": torch.tensor([[0.0, 0.0], [1.0, 2.0]]), "b": torch.zeros(3, 2)},
+            "x",
+            "y",
+            "a bowl and two paths",
+        ),
         plots.push_shares(torch.linspace(-1, 1, 20), 0.2),
         plots.planted_views(garments(), 0.5, 0.8),
     ]
