@@ -13,11 +13,12 @@ The second term looks like a matrix of second derivatives, [D, all parameters], 
 change places: it is the derivative of ∂L/∂w as θ moves along v, so one number's worth of *forward*
 differentiation is enough. And the mask enters after the encoder, so nothing flows back through it:
 
-1. forward and backward at θ: the virtual step. The graph of the heads' gradient is kept, which is
-   small; the encoder's is not;
+1. forward and backward at θ: the virtual step;
 2. forward and backward at θ′: ∂L/∂w and v, from one backward pass;
-3. forward only, at θ: the derivative ḣ of h along v (forward mode). Then ⟨∇θ L, v⟩ is
-   ⟨∂L/∂h, ḣ⟩ + ⟨∂L/∂heads, v⟩, a scalar of the heads alone, and its gradient is taken there.
+3. forward only, at θ: h and its derivative ḣ along v (forward mode). Then ⟨∇θ L, v⟩ is
+   ⟨∂L/∂h, ḣ⟩ + ⟨∂L/∂φ, v⟩ with φ the heads' parameters: a scalar of the heads alone, and its
+   gradient is taken there, by a double backward pass through the heads. (Forward over reverse
+   gives the same and takes twice as long.)
 
 `gradient` holds the mask and `meta_gradient`, `steps` the training steps around it, `tangents` the
 rules that make pass 3 cheap.

@@ -74,7 +74,7 @@ def masked_loss(
         loss: called as loss(z1, z2) -> scalar; with a head that returns several, z1 and z2 are
             tuples of them.
     """
-    return loss(*_halves(head(mask(encoder(torch.cat(views))))))
+    return loss(*halves(head(mask(encoder(torch.cat(views))))))
 
 
 def virtual_step(
@@ -104,7 +104,7 @@ def virtual_step(
     objective = Objective(encoder, head, mask, loss, optimizer)
     _check_arguments(views, virtual_lr)
     with objective.left_alone():
-        _, gradient = objective.gradients(objective.parameters, views)
+        _, gradient = objective.gradients(objective.parameters, torch.cat(views))
         return objective.step(objective.parameters, gradient, virtual_lr)
 
 
@@ -153,55 +153,58 @@ def meta_gradient(
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if not 0 < finite_step < math.inf:
         raise ValueError(f"finite_step must be a finite number above 0, got {finite_step}")
-    outer_views = views if outer_views is None else outer_views
     _check_arguments(views, virtual_lr)
-    _check_arguments(outer_views, virtual_lr)
+    x = outer_x = torch.cat(views)
+    if outer_views is not None:
+        _check_arguments(outer_views, virtual_lr)
+        outer_x = torch.cat(outer_views)
     objective = Objective(encoder, head, mask, loss, optimizer)
     with objective.left_alone():
         if method == "finite-difference":
-            return _finite_difference(objective, views, outer_views, virtual_lr, finite_step)
-        return _METHODS[method](objective, views, outer_views, virtual_lr)
+            return _finite_difference(objective, x, outer_x, virtual_lr, finite_step)
+        return _METHODS[method](objective, x, outer_x, virtual_lr)
 
 
-def _exact(objective: "Objective", views: Views, outer_views: Views, lr: float) -> Tensor:
+# The four ways, each from the inner views x [2N, C, H, W] and the outer ones to ∇J [D].
+
+
+def _exact(objective: "Objective", x: Tensor, outer_x: Tensor, lr: float) -> Tensor:
     theta = objective.parameters
-    encoder = _leaves(_of("encoder", theta))
-    h = objective.represent(encoder, views)
-    heads = objective.heads_gradient(theta, objective.w, h)
-    gradient = heads.of_parameters | _gradient(h, encoder, heads.of_h.detach())
+    _, gradient = objective.gradients(theta, x)
     virtual = objective.step(theta, gradient, lr)
-    del h, gradient  # the next pass is the one that holds most
-    direct, v = objective.gradients(virtual, outer_views)
-    _, along = objective.tangent(theta, views, v)
+    del gradient  # the next pass is the one that holds most
+    direct, v = objective.gradients(virtual, outer_x)
+    h, along = objective.tangent(theta, x, v)
+    heads = objective.heads_gradient(theta, h)
     return direct - lr * heads.derivative_along(along, v)
 
 
-def _unrolled(objective: "Objective", views: Views, outer_views: Views, lr: float) -> Tensor:
+def _unrolled(objective: "Objective", x: Tensor, outer_x: Tensor, lr: float) -> Tensor:
     """By double backward: the graph of the virtual step is kept and differentiated in turn."""
     w = objective.w.requires_grad_()
-    theta = _leaves(objective.parameters)
-    gradient = _gradient(objective.loss(theta, w, views), theta, create_graph=True)
+    theta = leaves(objective.parameters)
+    gradient = gradient_of(objective.loss(theta, w, x), theta, create_graph=True)
     virtual = objective.step(theta, gradient, lr)
-    return torch.autograd.grad(objective.loss(virtual, w, outer_views), w)[0]
+    return torch.autograd.grad(objective.loss(virtual, w, outer_x), w)[0]
 
 
-def _first_order(objective: "Objective", views: Views, outer_views: Views, lr: float) -> Tensor:
-    return _up_to_first_order(objective, views, outer_views, lr)[0]
+def _first_order(objective: "Objective", x: Tensor, outer_x: Tensor, lr: float) -> Tensor:
+    return _up_to_first_order(objective, x, outer_x, lr)[0]
 
 
 def _finite_difference(
-    objective: "Objective", views: Views, outer_views: Views, lr: float, length: float
+    objective: "Objective", x: Tensor, outer_x: Tensor, lr: float, length: float
 ) -> Tensor:
     """Take the second term from ∂L/∂w at θ + εv and at θ − εv, as the published code does.
 
     ε = length / ‖v‖. A length that crosses kinks of the network's ReLUs is too long.
     """
-    direct, v = _up_to_first_order(objective, views, outer_views, lr)
+    direct, v = _up_to_first_order(objective, x, outer_x, lr)
     norm = torch.cat([one.flatten() for one in v.values()]).norm()
     epsilon = length / norm.clamp(min=torch.finfo(norm.dtype).tiny)
     ahead, behind = (
         objective.gradient_of_w(
-            {name: p + step * v[name] for name, p in objective.parameters.items()}, views
+            {name: p + step * v[name] for name, p in objective.parameters.items()}, x
         )
         for step in (epsilon, -epsilon)
     )
@@ -209,12 +212,11 @@ def _finite_difference(
 
 
 def _up_to_first_order(
-    objective: "Objective", views: Views, outer_views: Views, lr: float
+    objective: "Objective", x: Tensor, outer_x: Tensor, lr: float
 ) -> tuple[Tensor, Parameters]:
     """Return ∂L/∂w [D] and v = ∇θ L, both at θ′."""
-    _, gradient = objective.gradients(objective.parameters, views)
-    virtual = objective.step(objective.parameters, gradient, lr)
-    return objective.gradients(virtual, outer_views)
+    _, gradient = objective.gradients(objective.parameters, x)
+    return objective.gradients(objective.step(objective.parameters, gradient, lr), outer_x)
 
 
 _METHODS = {"exact": _exact, "unrolled": _unrolled, "first-order": _first_order}
@@ -233,10 +235,6 @@ class HeadsGradient:
     w: Tensor
     of_h: Tensor
     graph: Parameters
-
-    @property
-    def of_parameters(self) -> Parameters:
-        return {name: g.detach() for name, g in self.graph.items()}
 
     def derivative_along(self, along: Tensor, v: Parameters) -> Tensor:
         """Return ∂/∂w (⟨∂L/∂h, ḣ⟩ + ⟨∂L/∂φ, v⟩) [D]."""
@@ -312,53 +310,51 @@ class Objective:
 
     def call(self, part: str, theta: Parameters, x: Tensor) -> Any:
         module = self.parts[part]
-        own = {name.removeprefix(f"{part}."): p for name, p in _of(part, theta).items()}
+        own = {name.removeprefix(f"{part}."): p for name, p in of_part(part, theta).items()}
         buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
         return functional_call(module, own | buffers, (x,))
 
-    def represent(self, theta: Parameters, views: Views) -> Tensor:
-        """Return h [2N, D] of both views."""
+    def represent(self, theta: Parameters, x: Tensor) -> Tensor:
+        """Return h [2N, D] of both views x [2N, C, H, W]."""
         self.draws.restore()
-        return self.call("encoder", theta, torch.cat(views))
+        return self.call("encoder", theta, x)
 
     def read(self, theta: Parameters, w: Tensor, h: Tensor) -> Tensor:
         """Return the loss of representations h [2N, D]."""
         masked = functional_call(self.mask, {"w": w}, (h,))
-        return self.of_heads(*_halves(self.call("head", theta, masked)))
+        return self.of_heads(*halves(self.call("head", theta, masked)))
 
-    def loss(self, theta: Parameters, w: Tensor, views: Views) -> Tensor:
-        return self.read(theta, w, self.represent(theta, views))
+    def loss(self, theta: Parameters, w: Tensor, x: Tensor) -> Tensor:
+        return self.read(theta, w, self.represent(theta, x))
 
-    def heads_gradient(self, theta: Parameters, w: Tensor, h: Tensor) -> HeadsGradient:
+    def heads_gradient(self, theta: Parameters, h: Tensor) -> HeadsGradient:
         """Return the gradient of L with respect to h [2N, D] and the heads' parameters."""
-        heads = _leaves(_of("head", theta))
-        leaves = _leaves({"w": w, "h": h})
-        value = self.read(heads, leaves["w"], leaves["h"])
-        gradient = _gradient(value, heads | {"h": leaves["h"]}, create_graph=True)
-        return HeadsGradient(leaves["w"], gradient.pop("h"), gradient)
+        heads, seen = leaves(of_part("head", theta)), leaves({"w": self.w, "h": h})
+        value = self.read(heads, seen["w"], seen["h"])
+        gradient = gradient_of(value, heads | {"h": seen["h"]}, create_graph=True)
+        return HeadsGradient(seen["w"], gradient.pop("h"), gradient)
 
-    def gradients(self, theta: Parameters, views: Views) -> tuple[Tensor, Parameters]:
+    def gradients(self, theta: Parameters, x: Tensor) -> tuple[Tensor, Parameters]:
         """Return ∂L/∂w [D] and ∇θ L, from one backward pass."""
-        leaves = _leaves(theta | {"w": self.w})
-        w = leaves.pop("w")
-        gradient = _gradient(self.loss(leaves, w, views), leaves | {"w": w})
+        theta, w = leaves(theta), self.w.clone().requires_grad_()
+        gradient = gradient_of(self.loss(theta, w, x), theta | {"w": w})
         return gradient.pop("w"), gradient
 
-    def gradient_of_w(self, theta: Parameters, views: Views) -> Tensor:
+    def gradient_of_w(self, theta: Parameters, x: Tensor) -> Tensor:
         """Return ∂L/∂w [D] alone: nothing flows back through the encoder."""
         with torch.no_grad():
-            h = self.represent(theta, views)
+            h = self.represent(theta, x)
         w = self.w.clone().requires_grad_()
         return torch.autograd.grad(self.read(theta, w, h), w)[0]
 
     @torch.no_grad()
-    def tangent(self, theta: Parameters, views: Views, v: Parameters) -> tuple[Tensor, Tensor]:
+    def tangent(self, theta: Parameters, x: Tensor, v: Parameters) -> tuple[Tensor, Tensor]:
         """Return h [2N, D] and its derivative [2N, D] as θ moves along v."""
-        encoder = _of("encoder", theta)
+        encoder = of_part("encoder", theta)
         with forward_ad.dual_level(), FusedTangents():
             dual = {name: forward_ad.make_dual(p, v[name]) for name, p in encoder.items()}
             try:
-                h, along = forward_ad.unpack_dual(self.represent(dual, views))
+                h, along = forward_ad.unpack_dual(self.represent(dual, x))
             except NotImplementedError as error:
                 raise NotImplementedError(
                     "the encoder has an operation that PyTorch cannot differentiate in forward "
@@ -382,27 +378,26 @@ class Objective:
         return after
 
 
-def _halves(z: Any) -> tuple[Any, Any]:
+def halves(z: Any) -> tuple[Any, Any]:
     """Return what belongs to the first view and to the second of z [2N, P], or of several."""
     if isinstance(z, Tensor):
         return z.chunk(2)
-    first, second = zip(*(_halves(part) for part in z), strict=True)
+    first, second = zip(*(halves(part) for part in z), strict=True)
     return first, second
 
 
-def _of(part: str, theta: Parameters) -> Parameters:
+def of_part(part: str, theta: Parameters) -> Parameters:
     """Return the parameters of the encoder or of the head, under the same names."""
     return {name: p for name, p in theta.items() if name.startswith(f"{part}.")}
 
 
-def _leaves(tensors: Parameters) -> Parameters:
+def leaves(tensors: Parameters) -> Parameters:
     return {name: t.detach().requires_grad_() for name, t in tensors.items()}
 
 
-def _gradient(value: Tensor, of: Parameters, outer: Tensor | None = None, **options) -> Parameters:
-    """Return the gradient of `value` (or of its product with `outer`) by name."""
-    inputs = list(of.values())
-    found = torch.autograd.grad(value, inputs, outer, materialize_grads=True, **options)
+def gradient_of(value: Tensor, of: Parameters, **options) -> Parameters:
+    """Return the gradient of a scalar by name."""
+    found = torch.autograd.grad(value, list(of.values()), materialize_grads=True, **options)
     return dict(zip(of, found, strict=True))
 
 

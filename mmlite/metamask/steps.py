@@ -1,19 +1,24 @@
 """MetaMask's training steps: what `mmlite.fit` does with a mask around each of its steps."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.func import functional_call
 
 from mmlite.contrastive import nt_xent
 from mmlite.metamask.gradient import (
     DimensionalMask,
     Draws,
+    HeadsGradient,
     Loss,
     Objective,
     Parameters,
     Views,
+    gradient_of,
+    halves,
+    leaves,
     meta_gradient,
 )
 from mmlite.redundancy import barlow_twins
@@ -96,9 +101,8 @@ class MetaMask:
         self.steps = 0
         self.seen: Views | None = None
         self.seen_outer: Views | None = None
-        self.draws: Draws | None = None
 
-    def joint(self, z1: list[Tensor], z2: list[Tensor]) -> Tensor:
+    def joint(self, z1: Sequence[Tensor], z2: Sequence[Tensor]) -> Tensor:
         """Return contrastive + α · redundancy of what the two heads made of the two views."""
         contrastive = self.contrastive_loss(z1[0], z2[0])
         return contrastive + self.redundancy_weight * self.redundancy_loss(z1[1], z2[1])
@@ -108,9 +112,9 @@ class MetaMask:
         self.seen = self.views(images, generator)
         if self.outer_views is not None:
             self.seen_outer = self.outer_views(images, generator)
-        self.draws = Draws.now(images.device)
-        z = self.heads(self._masked(self.encoder(torch.cat(self.seen))))
-        return self.joint(*zip(*(one.chunk(2) for one in z), strict=True))
+        # the regular step does not train the mask
+        masked = self.encoder(torch.cat(self.seen)) * self.mask.mask.detach()
+        return self.joint(*halves(self.heads(masked)))
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Take the meta step; for `fit`, after each of its steps."""
@@ -132,9 +136,6 @@ class MetaMask:
             )
         )
 
-    def _masked(self, h: Tensor) -> Tensor:
-        return h * self.mask.mask.detach()  # the regular step does not train the mask
-
     def _move(self, gradient: Tensor) -> None:
         self.mask.w.grad = gradient.to(self.mask.w.dtype)
         self.mask_optimizer.step()
@@ -143,14 +144,36 @@ class MetaMask:
 
 @dataclass
 class _Step:
-    """A training step to be differentiated once the next one's gradient is known."""
+    """A training step to be differentiated once the next one's gradient is known.
 
-    theta: Parameters
-    w: Tensor
-    views: Views
+    Attributes:
+        x: both views [2N, C, H, W].
+        draws: the random states that the encoder began with.
+        theta: θ.
+        heads: the gradient with respect to h and the heads' parameters, with its graph.
+        gradient: ∇θ ℒ.
+        derivative: U′, entry by entry; once the step is taken.
+    """
+
+    x: Tensor
     draws: Draws
-    gradient: Parameters
-    derivative: Parameters | None = None
+    theta: Parameters
+    heads: HeadsGradient
+    gradient: Parameters = field(default_factory=dict)
+    derivative: Parameters = field(default_factory=dict)
+
+
+class _Known(torch.autograd.Function):
+    """A loss whose gradients are known already: its backward pass hands them out."""
+
+    @staticmethod
+    def forward(ctx, value, gradients, *inputs):
+        ctx.gradients = gradients
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx, outer):
+        return None, None, *(outer * gradient for gradient in ctx.gradients)
 
 
 class LookaheadMetaMask(MetaMask):
@@ -186,44 +209,66 @@ class LookaheadMetaMask(MetaMask):
                     "second term is exact; MetaMask takes it"
                 )
         super().__init__(*parts, **options)
-        self.pending: _Step | None = None
+        self.pending: _Step | None = None  # waits for the next iteration's gradient
+        self.coming: _Step | None = None  # is being taken
+
+    def loss(self, model: nn.Module, images: Tensor, generator: Generator) -> Tensor:
+        """Return the training step's loss of images [N, C, H, W]; for `fit`."""
+        x = torch.cat(self.views(images, generator))
+        draws = Draws.now(x.device)
+        h = self.encoder(x)
+        if (self.steps + 1) % self.every:
+            return self.joint(*halves(self.heads(self.mask(h))))
+        # The heads' gradient is taken here, on copies, so that its graph outlives the step.
+        heads = {
+            name: p.detach().clone().requires_grad_()
+            for name, p in self.heads.named_parameters()
+            if p.requires_grad
+        }
+        seen = leaves({"h": h, "w": self.mask.w.clone()})
+        masked = functional_call(self.mask, {"w": seen["w"]}, (seen["h"],))
+        value = self.joint(*halves(functional_call(self.heads, heads, (masked,))))
+        gradient = gradient_of(value, heads | seen, create_graph=True)
+        theta = {f"head.{name}": p.detach() for name, p in heads.items()}
+        theta |= {
+            f"encoder.{name}": p.detach().clone() for name, p in self.encoder.named_parameters()
+        }
+        graph = {f"head.{name}": gradient[name] for name in heads}
+        self.coming = _Step(x, draws, theta, HeadsGradient(seen["w"], gradient["h"], graph))
+        originals = dict(self.heads.named_parameters()) | {"h": h, "w": self.mask.w}
+        known = [g.detach() for g in gradient.values()]
+        return _Known.apply(value.detach(), known, *(originals[name] for name in gradient))
 
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Finish the meta step of the iteration before; for `fit`, between backward and step."""
-        objective = Objective(self.encoder, self.heads, self.mask, self.joint)
+        self.steps += 1
+        objective = self._objective()
         gradient = {
             name: torch.zeros_like(p) if p.grad is None else p.grad.detach()
             for name, p in objective.originals.items()
         }
-        w = self.mask.w.detach().clone()
         if self.pending is not None:
             old = self.pending
             direction = {name: d * gradient[name] for name, d in old.derivative.items()}
             with objective.left_alone(old.draws):
-                h, along = objective.tangent(old.theta, old.views, direction)
-                heads = objective.heads_gradient(old.theta, old.w, h)
-                self._move(self.mask.w.grad + heads.derivative_along(along, direction))
-            self.pending = None
+                _, along = objective.tangent(old.theta, old.x, direction)
+            self._move(self.mask.w.grad + old.heads.derivative_along(along, direction))
         self.mask.w.grad = None
-        self.steps += 1
-        if self.steps % self.every == 0:
-            theta = {name: p.detach().clone() for name, p in objective.originals.items()}
-            kept = {name: g.clone() for name, g in gradient.items()}
-            self.pending = _Step(theta, w, self.seen, self.draws, kept)
+        self.pending, self.coming = self.coming, None
+        if self.pending is not None:
+            self.pending.gradient = {name: g.clone() for name, g in gradient.items()}
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Note how the step depended on its gradient; for `fit`, after each of its steps."""
         if self.pending is not None:
-            originals = Objective(self.encoder, self.heads, self.mask, self.joint).originals
-            self.pending.derivative = {
-                name: step_derivative(optimizer, p, self.pending.theta[name], kept)
-                for (name, p), kept in zip(
-                    originals.items(), self.pending.gradient.values(), strict=True
-                )
+            step = self.pending
+            step.derivative = {
+                name: step_derivative(optimizer, p, step.theta[name], step.gradient[name])
+                for name, p in self._objective().originals.items()
             }
 
-    def _masked(self, h: Tensor) -> Tensor:
-        return self.mask(h)  # its gradient comes from the regular backward pass
+    def _objective(self) -> Objective:
+        return Objective(self.encoder, self.heads, self.mask, self.joint)
 
 
 @torch.no_grad()
