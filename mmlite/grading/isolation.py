@@ -108,11 +108,12 @@ def enter_root(root: str, readable: list[str], hidden: list[str]) -> None:
         _own_user_namespace(NEWNS)
     _mount("none", "/", None, REC | PRIVATE)
     _mount("tmpfs", root, "tmpfs", NOSUID | NODEV, "size=1m,mode=755")
-    for path in readable:
-        _show(path, root)
-    for path in hidden:
-        if os.path.isdir(root + path):
-            _mount("tmpfs", root + path, "tmpfs", RDONLY | NOSUID | NODEV, "size=4k,mode=755")
+    # outer folders first, so that a hidden folder may itself hold a readable one
+    for path in sorted({*readable, *hidden}, key=len):
+        if path in readable:
+            _show(path, root)
+        elif any(Path(path).is_relative_to(shown) for shown in readable):
+            _hide(path, root)
     os.makedirs(f"{root}/proc")
     _mount("/proc", f"{root}/proc", None, BIND | REC)
     for folder in ("tmp", "dev/shm"):
@@ -127,6 +128,11 @@ def enter_root(root: str, readable: list[str], hidden: list[str]) -> None:
     _mount("none", "/", None, REMOUNT | RDONLY | NOSUID | NODEV)
     if os.geteuid() == 0:
         become(NOBODY)
+
+
+def _hide(path: str, root: str) -> None:
+    if os.path.isdir(root + path):
+        _mount("tmpfs", root + path, "tmpfs", NOSUID | NODEV, "size=1m,mode=755")
 
 
 def _show(path: str, root: str) -> None:

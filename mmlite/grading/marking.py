@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mmlite.exercises import Exercise, Verdict, all_exercises, judge
@@ -17,6 +16,7 @@ from mmlite.grading.library import library, withheld
 from mmlite.grading.sandbox import AnswerError, Sandbox, Settings, Worker, clean
 
 ROUNDS = 2  # of all cases, on fresh inputs: what is right by luck once is not right again
+NO_NOTEBOOK = "not a notebook"
 ASK = 8192  # numbers in a question about an earlier exercise; the references are quick below that
 
 
@@ -50,6 +50,11 @@ class Marked:
     notes: list[str]
     fault: str | None = None
 
+    @classmethod
+    def nothing(cls, exercises: list[Exercise], fault: str) -> "Marked":
+        """Return no marks for some exercises, because of a fault."""
+        return cls([_mark(exercise, "missing", fault) for exercise in exercises], [], fault)
+
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON knows it."""
         return asdict(self)
@@ -60,17 +65,22 @@ def exercises_of(lesson: str) -> list[Exercise]:
     return [exercise for id_, exercise in all_exercises().items() if id_[:2] == lesson]
 
 
-def lessons_in(data: bytes, sandbox: Sandbox, settings: Settings) -> list[str]:
-    """Return the lessons of whose functions a notebook defines one, for want of a telling name."""
+def lessons_in(data: bytes, sandbox: Sandbox, settings: Settings) -> tuple[list[str], str | None]:
+    """Return the lessons of whose functions a notebook defines one, for want of a telling name.
+
+    Beside them stands why the notebook cannot be read, if so.
+    """
     exercises = all_exercises().values()
     order = _order(data, "", "", [exercise.function for exercise in exercises])
     try:
         with sandbox.worker(settings) as worker:
-            names = worker.load(order).get("defined")
-    except AnswerError:
-        return []
-    found = names if isinstance(names, list) else []
-    return sorted({exercise.id[:2] for exercise in exercises if exercise.function in found})
+            reply = worker.load(order)
+    except AnswerError as error:
+        return [], f"the notebook cannot be read: {_told(error)}"
+    names = _strings(reply.get("defined"))
+    lessons = sorted({exercise.id[:2] for exercise in exercises if exercise.function in names})
+    fault = " ".join(_strings(reply.get("notes"))) if reply["status"] == NO_NOTEBOOK else None
+    return lessons, fault
 
 
 def mark(
@@ -95,15 +105,16 @@ def mark(
     wanted = [exercise.function for exercise in exercises_of(lesson)]
     for exercise in exercises_of(lesson):
         own = [earlier.exercise for earlier in marks if earlier.status == "passed"]
-        with sandbox.worker(settings, lambda id_, given, e=exercise: _oracle(e, id_, given)) as worker:
+        with sandbox.worker(
+            settings, lambda id_, given, e=exercise: _oracle(e, id_, given)
+        ) as worker:
             order = _order(data, lesson, exercise.function, wanted)
             one, said = _mark_one(exercise, worker, order, own, seed)
         marks.append(one)
         notes += [note for note in said if note not in notes]
         on_exercise()
-        if one.status == "not a notebook":
-            empty = [_mark(e, "missing", one.message) for e in exercises_of(lesson)]
-            return Marked(empty, [], one.message)
+        if one.status == NO_NOTEBOOK:
+            return Marked.nothing(exercises_of(lesson), one.message)
     return Marked(marks, notes)
 
 
@@ -125,25 +136,33 @@ def _mark_one(
         reply = worker.load(order)
     except AnswerError as error:
         return _mark(exercise, "wrong", f"it could not be loaded: {_told(error)}"), []
-    said = reply.get("notes")
-    notes = [clean(str(note)) for note in said[:20]] if isinstance(said, list) else []
+    notes = _strings(reply.get("notes"))
     status = reply["status"]
-    if status == "not a notebook":
+    if status == NO_NOTEBOOK:
         return _mark(exercise, status, " ".join(notes)), []
     if status == "undefined":
         sentence = f"the notebook defines no {exercise.function}; was its cell deleted or renamed?"
         return _mark(exercise, "missing", sentence), notes
     if status == "broken":
-        sentence = f"{exercise.function} could not be defined: {'; '.join(notes) or 'no reason told'}"
+        sentence = (
+            f"{exercise.function} could not be defined: {'; '.join(notes) or 'no reason told'}"
+        )
         return _mark(exercise, "wrong", sentence), notes
     return _judge(exercise, lambda *given: worker.call(exercise.function, given, own), seed), notes
+
+
+def _strings(value: Any) -> list[str]:
+    """Return what a worker says is a list of sentences or names."""
+    return [clean(str(item)) for item in value[:200]] if isinstance(value, list) else []
 
 
 def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _mark(exercise: Exercise, status: str, message: str, mistake: str | None = None, **more) -> Mark:
+def _mark(
+    exercise: Exercise, status: str, message: str, mistake: str | None = None, **more
+) -> Mark:
     earned = exercise.points if status == "passed" else 0
     return Mark(exercise.id, earned, exercise.points, status, message, mistake, **more)
 
@@ -197,8 +216,3 @@ def _extent(given: tuple) -> int:
         else:
             total += abs(value)
     return total
-
-
-def use_one_thread() -> None:
-    """Keep the judge's own arithmetic to one thread: several submissions are marked side by side."""
-    torch.set_num_threads(1)

@@ -74,7 +74,7 @@ class Worker:
     ):
         self.channel, self.settings, self.oracle = channel, settings, oracle
         self._end, self._fault, self._asks = end, None, 0
-        self.deadline = time.monotonic() + settings.timeout
+        self.deadline = time.monotonic() + START
 
     def load(self, order: Mapping[str, Any]) -> dict[str, Any]:
         """Send a notebook with all that `mmlite.grading.worker` wants beside it; see there.
@@ -82,10 +82,20 @@ class Worker:
         Raises:
             AnswerError: the process failed.
         """
+        self._ready()
         reply = self._request(dict(order))
         if not isinstance(reply.get("status"), str):
             raise AnswerError("the process answered nonsense")
         return reply
+
+    def _ready(self) -> None:
+        """Wait for the process's first word, sent before it has a notebook; its time starts then."""
+        try:
+            self.channel.receive(self.deadline)
+        except wire.WireError as error:
+            self._fault = self._explain(error)
+            raise self._fault from error
+        self.deadline = time.monotonic() + self.settings.timeout
 
     def call(self, function: str, arguments: tuple, own: list[str]) -> Any:
         """Return what the student's function returns, and put its changes into `arguments`.
@@ -220,7 +230,6 @@ class Sandbox:
             except (LessonError, OSError, wire.WireError) as error:
                 self.close()
                 reasons.append(str(error))
-                print("REASON", error)
                 continue
             self.description = NAMESPACES if namespaces else PLAIN
             if not namespaces and self._is_root() and self._user(0) is None:
@@ -341,12 +350,8 @@ def readable_paths() -> list[str]:
     python = [sys.prefix, sys.base_prefix, *sysconfig.get_paths().values()]
     real = [str(Path(sys.executable).resolve().parents[1])]
     machine = ["/sys/devices/system/cpu"]
-    paths: list[str] = []
-    for path in [*system, *devices, *machine, *sorted({*python, *real}, key=len)]:
-        inside = any(Path(path).is_relative_to(shown) for shown in paths)
-        if path != "/" and not inside and os.path.lexists(path):
-            paths.append(path)
-    return paths
+    paths = [*system, *devices, *machine, *python, *real]
+    return [path for path in dict.fromkeys(paths) if path != "/" and os.path.lexists(path)]
 
 
 def _reachable(path: str) -> bool:

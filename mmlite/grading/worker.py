@@ -25,6 +25,7 @@ def work(read_fd: int, write_fd: int) -> None:
     torch.set_num_threads(1)
     channel = Channel(*_keep_only(read_fd, write_fd))
     with contextlib.suppress(ClosedError):
+        channel.send({"ready": True})
         order = channel.receive(max_bytes=1 << 30)
         asker = _Asker(channel)
         _replace_mmlite(order["library"], order["withheld"], asker)
