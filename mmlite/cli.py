@@ -261,8 +261,8 @@ def grade_submissions(options: argparse.Namespace) -> int:
         sandbox = Container(options.container)
     else:
         sandbox = Sandbox(hidden=(course, options.submissions, options.out))
+    print(f"What holds each answer: {sandbox.description}.", file=sys.stderr)
     with sandbox, tqdm(unit="submission") as bar:
-        tqdm.write(f"Each answer runs behind {sandbox.description}.", file=sys.stderr)
         try:
             done = grade(
                 options.submissions,
@@ -280,8 +280,8 @@ def grade_submissions(options: argparse.Namespace) -> int:
             tqdm.write("Stopped; run the same again to go on.", file=sys.stderr)
             return 130
     print(
-        f"{done.submissions} submissions: {done.marked} marked now, {done.known} known from before; "
-        f"{done.failed} students with a notebook that could not be marked, {done.late} late"
+        f"{done.submissions} submissions: {done.marked} marked now, {done.known} known from "
+        f"before; {done.failed} students with a notebook that could not be marked, {done.late} late"
     )
     print(f"{options.out / 'grades.csv'}, grades.json and feedback/ are written")
     return 1 if done.failed else 0

@@ -1,9 +1,9 @@
 """Grading a class: every submission once, what is known kept, marks written as they come.
 
-`grades.json` is the memory. It holds, with each submission, a digest of its bytes, of the grader and
-of the limits; a rerun marks only what has another digest, so an interrupted run goes on where it
-stopped and a second run changes nothing. The inputs' seed is drawn once for a folder of marks and
-kept in it, so that the whole class is asked the same.
+`grades.json` is the memory. It holds, with each submission, a digest of its bytes, of the grader
+and of the limits; a rerun marks only what has another digest, so an interrupted run goes on where
+it stopped and a second run changes nothing. The inputs' seed is drawn once for a folder of marks
+and kept in it, so that the whole class is asked the same.
 """
 
 import hashlib

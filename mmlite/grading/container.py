@@ -8,20 +8,15 @@ own modules are mounted read-only, and everything else comes over its standard i
 import os
 import secrets
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from mmlite.classroom import LessonError
 from mmlite.grading import isolation
-from mmlite.grading.sandbox import START, Settings, Worker
+from mmlite.grading.sandbox import START, Oracle, Settings, Worker
 from mmlite.grading.wire import Channel
 
 PACKAGE = Path(__file__).resolve().parents[1]
-MODULES = (
-    "__init__.py",
-    *(f"grading/{name}.py" for name in ("__init__", "notebook", "wire", "worker")),
-)
+MODULES = ["__init__", *(f"grading/{name}" for name in ("__init__", "notebook", "wire", "worker"))]
 RUN = (
     "import sys; sys.path.insert(0, '/grader'); from mmlite.grading.worker import work; work(0, 1)"
 )
@@ -37,7 +32,7 @@ def docker_command(image: str, name: str, settings: Settings) -> list[str]:
         settings: what it may use.
     """
     seconds = int(settings.timeout) + 2
-    mounts = [f"--volume={PACKAGE / module}:/grader/mmlite/{module}:ro" for module in MODULES]
+    mounts = [f"--volume={PACKAGE}/{module}.py:/grader/mmlite/{module}.py:ro" for module in MODULES]
     return [
         "docker", "run", "--rm", "--interactive", "--init", f"--name={name}",
         "--network=none", "--read-only", "--user=65534:65534", "--cap-drop=ALL",
@@ -76,9 +71,7 @@ class Container:
                 "to build it"
             )
 
-    def worker(
-        self, settings: Settings, oracle: Callable[[str, tuple], Any] | None = None
-    ) -> Worker:
+    def worker(self, settings: Settings, oracle: Oracle | None = None) -> Worker:
         """Start a worker, as `Sandbox.worker` does."""
         name = f"mmlite-{secrets.token_hex(8)}"
         process = subprocess.Popen(

@@ -37,7 +37,7 @@ FILES = 128  # open at once
 PROCESSES = 64  # processes and threads at once
 LOOK = 0.05  # seconds between two looks at memory and processes
 # how a keeper ends, beside the exit codes of a worker
-TOO_MUCH_MEMORY, TOO_MANY_PROCESSES, NO_SANDBOX = 250, 251, 252
+TOO_MUCH_MEMORY, TOO_MANY_PROCESSES, TOO_MUCH_DISK, NO_SANDBOX = 250, 251, 252, 253
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def keep(
 
     Returns:
         The worker's exit code (128 + the signal that ended it), or one of TOO_MUCH_MEMORY,
-        TOO_MANY_PROCESSES and NO_SANDBOX.
+        TOO_MANY_PROCESSES, TOO_MUCH_DISK and NO_SANDBOX.
     """
     if namespaces:
         return _keep_in_namespaces(work, limits, ended)
@@ -192,7 +192,7 @@ def _keep_in_namespaces(work: Callable[[], None], limits: Limits, ended: int) ->
     first = os.fork()
     if first == 0:  # process 1 of the new namespace: when it ends, the kernel ends all others
         exit_with(lambda: _be_first(work, limits, ended))
-    code = _watch(first, limits, ended, _others_in_proc)
+    code = _watch(first, limits, ended, _others_in_proc, None)
     with contextlib.suppress(ProcessLookupError):
         os.kill(first, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):
@@ -241,7 +241,7 @@ def _keep_plainly(work: Callable[[], None], limits: Limits, ended: int, user: in
         os.close(ended)
         exit_with(lambda: _be_worker(work, limits, folder, user))
     try:
-        return _watch(worker, limits, ended, _descendants)
+        return _watch(worker, limits, ended, _descendants, folder)
     finally:
         _end_all(worker)
         _remove(folder)
@@ -319,8 +319,15 @@ def give_up_capabilities() -> None:
     _call("capset", _libc().capset(header, (ctypes.c_uint32 * 6)()))
 
 
-def _watch(child: int, limits: Limits, ended: int, others: Callable[[], list[int]]) -> int:
-    """Wait until the worker ends or is to be ended, and return how."""
+def _watch(
+    child: int, limits: Limits, ended: int, others: Callable[[], list[int]], folder: str | None
+) -> int:
+    """Wait until the worker ends or is to be ended, and return how.
+
+    Args:
+        others: finds the processes to count.
+        folder: is measured, unless the file system it lies on is itself limited.
+    """
     poll = select.poll()
     poll.register(ended, select.POLLIN)
     base = _kilobytes("self", "RssAnon")
@@ -335,6 +342,17 @@ def _watch(child: int, limits: Limits, ended: int, others: Callable[[], list[int
             return TOO_MANY_PROCESSES
         if _too_much(pids, limits.memory >> 10, base):
             return TOO_MUCH_MEMORY
+        if folder is not None and _bytes_below(folder) > FOLDER:
+            return TOO_MUCH_DISK
+
+
+def _bytes_below(folder: str) -> int:
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(place, name)).st_blocks * 512
+    return total
 
 
 def _too_much(pids: list[int], allowed: int, base: int) -> bool:

@@ -25,7 +25,7 @@ def library(lesson: str) -> dict[str, str]:
 
 
 def withheld(lesson: str) -> dict[str, str]:
-    """Return for each name that is a lesson's or a later one's to write the sentence that says so."""
+    """Return for each name that this or a later lesson asks for the sentence that says so."""
     return {
         exercise.home.rpartition(".")[2]: (
             f"{exercise.home} is what exercise {exercise.id} asks you to write"

@@ -1,12 +1,13 @@
 """What a submission's answers are worth: `judge`, with the student's function at a distance.
 
-Each exercise gets a process of its own, which knows one notebook and one function; so a loop without
-end costs one exercise and not six, and nothing learnt from one can be told in another. The verdicts
-are those of `mmlite.exercises.judge`, in this process, on inputs drawn for the class.
+Each exercise gets a process of its own, which knows one notebook and one function; so a loop
+without end costs one exercise and not six, and nothing learnt from one can be told in another. The
+verdicts are those of `mmlite.exercises.judge`, in this process, on inputs drawn for the class.
 """
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -105,9 +106,7 @@ def mark(
     wanted = [exercise.function for exercise in exercises_of(lesson)]
     for exercise in exercises_of(lesson):
         own = [earlier.exercise for earlier in marks if earlier.status == "passed"]
-        with sandbox.worker(
-            settings, lambda id_, given, e=exercise: _oracle(e, id_, given)
-        ) as worker:
+        with sandbox.worker(settings, partial(_oracle, exercise)) as worker:
             order = _order(data, lesson, exercise.function, wanted)
             one, said = _mark_one(exercise, worker, order, own, seed)
         marks.append(one)
@@ -195,14 +194,16 @@ def _of_hidden(exercise: Exercise, answer: Callable[..., Any], seed: int) -> Ver
     )
 
 
-def _oracle(exercise: Exercise, asked: str, given: Any) -> Any:
+def _oracle(exercise: Exercise, asked: str, given: Any, named: Any) -> Any:
     """Answer an earlier exercise of the course for an answer that builds on it."""
     earlier = all_exercises().get(asked)
     if earlier is None or earlier.id >= exercise.id:
         raise ValueError(f"exercise {clean(asked, 20)} does not come before {exercise.id}")
-    if not isinstance(given, tuple) or _extent(given) > ASK:
+    if not isinstance(given, tuple) or not isinstance(named, dict):
+        raise ValueError("a question is made of arguments")
+    if _extent((*given, *named.values())) > ASK:
         raise ValueError(f"exercise {asked} may be asked about {ASK:,} numbers at a time")
-    return earlier.reference(*given)
+    return earlier.reference(*given, **named)
 
 
 def _extent(given: tuple) -> int:

@@ -1,9 +1,9 @@
 """What of a student's notebook is run: the answer, and whatever in the notebook the answer needs.
 
-The training cells would take minutes and are not what is marked. So of all top-level statements only
-those run that bind the answer's name or a name it uses, or one that these use, and so on; bare calls
-never do. They run from top to bottom, so the last definition of a name holds, as in Jupyter; a
-statement that fails is tried again after the others, so cells may stand in any order. This file
+The training cells would take minutes and are not what is marked. So of all top-level statements
+only those run that bind the answer's name or a name it uses, or one that these use, and so on; bare
+calls never do. They run from top to bottom, so the last definition of a name holds, as in Jupyter;
+a statement that fails is tried again after the others, so cells may stand in any order. This file
 runs in the sandbox: it may meet any bytes.
 """
 

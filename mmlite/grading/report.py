@@ -1,4 +1,4 @@
-"""What a teacher and a student read: grades.csv, grades.json and a page of feedback for each student.
+"""What teacher and students read: grades.csv, grades.json, and a page of feedback for each student.
 
 Every word of a student's (a name, an error's message) is taken for hostile: escaped in HTML, kept
 from being a formula in a spreadsheet.

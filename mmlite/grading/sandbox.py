@@ -38,6 +38,9 @@ PLAIN = (
 )
 
 
+Oracle = Callable[[str, tuple, dict[str, Any]], Any]
+
+
 class AnswerError(Exception):
     """A student's function raised, or its process failed; `judge` tells it as its type's name."""
 
@@ -62,7 +65,7 @@ class Worker:
         channel: to the process.
         end: ends the process and returns its exit code, or None if it was only now ended.
         settings: what it may use.
-        oracle: answers for earlier exercises: oracle(exercise id, arguments).
+        oracle: answers for earlier exercises: oracle(exercise id, arguments, named arguments).
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class Worker:
         channel: wire.Channel,
         end: Callable[[], int | None],
         settings: Settings,
-        oracle: Callable[[str, tuple], Any] | None = None,
+        oracle: Oracle | None = None,
     ):
         self.channel, self.settings, self.oracle = channel, settings, oracle
         self._end, self._fault, self._asks = end, None, 0
@@ -89,7 +92,7 @@ class Worker:
         return reply
 
     def _ready(self) -> None:
-        """Wait for the process's first word, sent before it has a notebook; its time starts then."""
+        """Wait for the process's first word, sent before it has a notebook; then time starts."""
         try:
             self.channel.receive(self.deadline)
         except wire.WireError as error:
@@ -133,7 +136,8 @@ class Worker:
         if self.oracle is None or self._asks > ASKS:
             raise wire.WireError("it asked too often for earlier exercises")
         try:
-            return {"result": self.oracle(str(reply["ask"]), reply.get("arguments"))}
+            given = reply.get("arguments"), reply.get("named")
+            return {"result": self.oracle(str(reply["ask"]), *given)}
         except Exception as error:  # of a reference called with a student's arguments
             return {"error": f"{type(error).__name__}: {str(error)[:300]}"}
 
@@ -150,6 +154,8 @@ class Worker:
         if code == isolation.TOO_MANY_PROCESSES:
             sentence = f"more than {isolation.PROCESSES} processes were started"
             return _as_exception("ProcessLimit", sentence)
+        if code == isolation.TOO_MUCH_DISK:
+            return _as_exception("DiskLimit", f"more than {isolation.FOLDER >> 20} MB were written")
         if code == isolation.NO_SANDBOX:
             raise LessonError("the sandbox could not be set up; nothing was run")
         if code is not None and code > 128:
@@ -303,9 +309,7 @@ class Sandbox:
             return None
         return isolation.NOBODY + slot % 100
 
-    def worker(
-        self, settings: Settings, oracle: Callable[[str, tuple], Any] | None = None
-    ) -> Worker:
+    def worker(self, settings: Settings, oracle: Oracle | None = None) -> Worker:
         """Start a worker.
 
         Args:

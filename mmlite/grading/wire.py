@@ -1,9 +1,9 @@
 """What travels between the grader and a student's process: plain values in frames, never pickle.
 
 A frame is a head (a magic word and two lengths), JSON that describes the value, and the raw bytes
-of its tensors. Both ends read frames strictly: whatever is not exactly a plain value of bounded size
-is refused. Torch is the only import beside the standard library, for this file also runs in the
-sandbox.
+of its tensors. Both ends read frames strictly: whatever is not exactly a plain value of bounded
+size is refused. Torch is the only import beside the standard library, for this file also runs in
+the sandbox.
 """
 
 import json

@@ -35,8 +35,7 @@ def work(read_fd: int, write_fd: int) -> None:
         while True:
             request = channel.receive()
             asker.own, asker.nonce = request["own"], request["nonce"]
-            reply = _answer(namespace, request)
-            channel.send({"nonce": request["nonce"], **reply})
+            _reply(channel, request["nonce"], _answer(namespace, request))
 
 
 def _keep_only(read_fd: int, write_fd: int) -> tuple[int, int]:
@@ -88,6 +87,17 @@ def _answer(namespace: dict[str, Any], request: dict[str, Any]) -> dict[str, Any
         return {"error": kind or type(error).__name__, "message": notebook.message(error)[:500]}
 
 
+def _reply(channel: Channel, nonce: int, reply: dict[str, Any]) -> None:
+    try:
+        channel.send({"nonce": nonce, **reply})
+    except ClosedError:
+        raise
+    # a result that cannot be sent, say a tensor that lives nowhere, is the answer's fault
+    except Exception as error:
+        sentence = notebook.message(error)[:500]
+        channel.send({"nonce": nonce, "error": type(error).__name__, "message": sentence})
+
+
 class _Asker:
     """What `check` returns in the sandbox: the student's own function, or the grader's.
 
@@ -101,16 +111,16 @@ class _Asker:
     def check(self, exercise_id: str, function=None, seed=None):
         """Return the function to go on with; nothing is judged here."""
 
-        def checked(*arguments):
+        def checked(*arguments, **named):
             if exercise_id in self.own:
-                return function(*arguments)
-            return self._ask(exercise_id, arguments)
+                return function(*arguments, **named)
+            return self._ask(exercise_id, arguments, named)
 
         return checked
 
-    def _ask(self, exercise_id: str, arguments: tuple) -> Any:
-        ask = {"nonce": self.nonce, "ask": exercise_id, "arguments": arguments}
-        self.channel.send(ask)
+    def _ask(self, exercise_id: str, arguments: tuple, named: dict[str, Any]) -> Any:
+        ask = {"ask": exercise_id, "arguments": arguments, "named": named}
+        self.channel.send({"nonce": self.nonce, **ask})
         reply = self.channel.receive()
         if "error" in reply:
             raise RuntimeError(reply["error"])

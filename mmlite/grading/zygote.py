@@ -1,9 +1,9 @@
 """The process that workers are forked from: warmed with torch, and with nothing else.
 
-Importing torch takes seconds, so it is done once, and each worker is a fork. That is safe here: this
-process has one thread and has run no operation, so no lock and no thread pool is lost in the fork;
-it holds no reference, no mark and no file of the course, so a worker inherits no secret; and workers
-never meet, for each has namespaces (or at least limits and a keeper) of its own.
+Importing torch takes seconds, so it is done once, and each worker is a fork. That is safe here:
+this process has one thread and has run no operation, so no lock and no thread pool is lost in the
+fork; it holds no reference, no mark and no file of the course, so a worker inherits no secret; and
+workers never meet, for each has namespaces (or at least limits and a keeper) of its own.
 """
 
 import importlib.util
