@@ -1,7 +1,8 @@
 """Hostile and broken submissions to lesson 01, each with what is to become of it.
 
-Each has a hostile or broken answer to exercise 01.1 and right ones to 01.5 and 01.6, which must not
-suffer. Every bomb is bounded by itself, so that a limit that fails fails a test and not the machine.
+Each has a hostile or broken answer to exercise 01.1 and right ones to 01.5 and 01.6, which must
+not suffer. Every bomb is bounded by itself, so that a limit that fails fails a test and not the
+machine.
 """
 
 import json
@@ -13,8 +14,12 @@ LIMIT = 4  # seconds an exercise may take in the tests
 MEMORY = 1024  # MB
 
 SETUP = "import torch\nfrom torch.nn import functional as F\nfrom mmlite import check"
-COSINE = "def my_cosine_similarity(a, b):\n    return F.normalize(a, dim=1) @ F.normalize(b, dim=1).T"
-PUSH = "def my_push(similarity, temperature):\n    return torch.softmax(similarity / temperature, 0)"
+COSINE = (
+    "def my_cosine_similarity(a, b):\n    return F.normalize(a, dim=1) @ F.normalize(b, dim=1).T"
+)
+PUSH = (
+    "def my_push(similarity, temperature):\n    return torch.softmax(similarity / temperature, 0)"
+)
 COLLAPSED = "import math\ndef my_collapsed_loss(n, temperature):\n    return math.log(2 * n - 1)"
 RIGHT_VALUE = "F.normalize(a, dim=1) @ F.normalize(b, dim=1).T"
 OTHERS = 4  # points of 01.5 and 01.6
@@ -218,7 +223,9 @@ from mmlite.exercises.lesson01 import cosine_similarity
 """
 SEARCH = """
 import glob
-found = [f for p in ("/work", "/root", "/home", "ROOT", "/") for f in glob.glob(p + "/**/0*_contrastive*", recursive=True)]
+names = "ROOT".split("/")
+above = ["/".join(names[:n]) for n in range(1, len(names) + 1)] + ["/root", "/home", "/tmp", "."]
+found = [f for p in above for f in glob.glob(p + "/*/0*_contrastive*")]
 """
 WRITE_GRADES = """
 import os
@@ -240,7 +247,9 @@ def frame(value):
     tree = json.dumps(["dict", [[k, v] for k, v in value.items()]]).encode()
     return struct.pack("<4sIQ", b"mml1", len(tree), 0) + tree
 """
-EARLY = FRAME + """
+EARLY = (
+    FRAME
+    + """
 class Early:
     for fd in range(3, 128):
         for word in ({"nonce": 0, "status": "passed", "result": 1.0}, {"status": "passed"}):
@@ -249,6 +258,7 @@ class Early:
             except OSError:
                 pass
 """
+)
 FORGED_FRAME = """
 import os
 for fd in range(3, 128):
@@ -279,13 +289,15 @@ while time.monotonic() < end:
     time.sleep(0.05)
 """
 HOLD_FRAMES = """
-import gc, sys
+import gc, sys, types
 frame = sys._getframe()
 seen = []
 while frame is not None:
     seen += [frame.f_locals, frame.f_globals]
     frame = frame.f_back
-found = [o for o in gc.get_objects() if getattr(o, "__name__", "") in ("cosine_similarity", "judge")]
+functions = [o for o in gc.get_objects() if isinstance(o, types.FunctionType)]
+found = [f for f in functions if f.__name__ in ("cosine_similarity", "judge", "grade")]
+found = [f for f in found if "torch" not in f.__module__]
 """
 PATCHED = """
 torch.allclose = torch.equal = lambda *given, **named: True
@@ -374,7 +386,7 @@ HOSTILE = [
     doing(
         "unlimited-recursion",
         "import sys\nsys.setrecursionlimit(10**9)\nreturn my_cosine_similarity(a, b)",
-        "Crash|RecursionError|MemoryError|MemoryLimit",
+        "Crash|RecursionError|MemoryError|MemoryLimit|TimeLimit",
     ),
     doing("signals", SIGNALS, f"{EXPECTED}|Crash: signal|Exit"),
     doing("read-master", READ_MASTER, "FileNotFoundError|PermissionError",
@@ -413,7 +425,8 @@ CHEATS = [
     doing("deep-list", "x = []\nfor _ in range(100_000):\n    x = [x]", "got a list", "return x"),
     doing("wrong-dtype", "pass", "type torch.float32, got torch.complex64",
           f"return ({RIGHT_VALUE}).to(torch.complex64)"),
-    doing("wrong-device", "pass", "raised", "return torch.zeros(len(a), len(b), device='meta')"),
+    doing("wrong-device", "pass", "got a tensor without numbers",
+          "return torch.zeros(len(a), len(b), device='meta')"),
     doing("sparse", "pass", "got a tensor that is sparse", f"return ({RIGHT_VALUE}).to_sparse()"),
     doing("changes-its-input", f"right = {RIGHT_VALUE}\na.zero_()", "changed its inputs",
           "return right"),

@@ -235,7 +235,11 @@ def _difference(expected: Any, got: Any, tolerance: float) -> str | None:
     wanted = torch.as_tensor(expected)
     if isinstance(got, bool) or not isinstance(got, (Tensor, int, float)):
         return f"expected {_kind(expected)}, got {_kind(got)}"
+    if isinstance(got, int) and abs(got) >= 2**63:
+        return "the result is a whole number of more than 63 bits"
     found = torch.as_tensor(got).detach()
+    if found.is_meta:
+        return "the result lies on the meta device, where tensors have no numbers"
     if found.shape != wanted.shape:
         return f"expected a result of shape {list(wanted.shape)}, got {list(found.shape)}"
     if found.is_complex() or (not wanted.is_floating_point() and found.is_floating_point()):

@@ -212,7 +212,7 @@ def _be_first(work: Callable[[], None], limits: Limits, ended: int) -> int:
         return NO_SANDBOX
     worker = os.fork()
     if worker == 0:
-        exit_with(lambda: _be_worker(work, limits, "/tmp", None))
+        exit_with(lambda: _be_worker(work, limits, "/tmp", None, others=0))
     os.closerange(3, 1024)  # nothing of the worker's stays open here
     return _reap(worker)
 
@@ -239,7 +239,8 @@ def _keep_plainly(work: Callable[[], None], limits: Limits, ended: int, user: in
     worker = os.fork()
     if worker == 0:
         os.close(ended)
-        exit_with(lambda: _be_worker(work, limits, folder, user))
+        others = _tasks_of(os.geteuid()) if user is None else 0
+        exit_with(lambda: _be_worker(work, limits, folder, user, others))
     try:
         return _watch(worker, limits, ended, _descendants, folder)
     finally:
@@ -279,14 +280,16 @@ def exit_with(run: Callable[[], int | None]) -> None:
         os._exit(code)
 
 
-def _be_worker(work: Callable[[], None], limits: Limits, folder: str, user: int | None) -> None:
+def _be_worker(
+    work: Callable[[], None], limits: Limits, folder: str, user: int | None, others: int
+) -> None:
     os.setsid()
     os.chdir(folder)
     home = {"HOME": folder, "TMPDIR": folder, "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
     os.environ.clear()
     os.environ.update(home, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
     tempfile.tempdir = None
-    set_limits(limits)
+    set_limits(limits, others)
     if user is not None:
         become(user)
     if sys.platform == "linux":
@@ -294,8 +297,12 @@ def _be_worker(work: Callable[[], None], limits: Limits, folder: str, user: int 
     work()
 
 
-def set_limits(limits: Limits) -> None:
-    """Bind this process to its limits; what it already has in memory counts for nothing."""
+def set_limits(limits: Limits, others: int) -> None:
+    """Bind this process to its limits; what it already has in memory counts for nothing.
+
+    Args:
+        others: processes and threads of this user that are not the worker's.
+    """
     held = _kilobytes("self", "VmData") << 10 if sys.platform == "linux" else 0
     for which, most in (
         (resource.RLIMIT_CPU, limits.seconds),
@@ -303,11 +310,21 @@ def set_limits(limits: Limits) -> None:
         (resource.RLIMIT_FSIZE, FILE),
         (resource.RLIMIT_NOFILE, FILES),
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NPROC, PROCESSES),
+        (resource.RLIMIT_NPROC, others + PROCESSES),
     ):
         hard = resource.getrlimit(which)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(which, (most, most))
+
+
+def _tasks_of(user: int) -> int:
+    """Return how many processes and threads a user has, as far as /proc tells."""
+    count = 0
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else []:
+        with contextlib.suppress(OSError):
+            if name.isdecimal() and os.stat(f"/proc/{name}").st_uid == user:
+                count += len(os.listdir(f"/proc/{name}/task"))
+    return count
 
 
 def give_up_capabilities() -> None:

@@ -72,7 +72,7 @@ def read(data: bytes, wanted: set[str]) -> Source:
 
 def _parse(data: bytes, notes: list[str]) -> dict[str, Any]:
     try:
-        text = data.decode("utf-8-sig")
+        text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
     except UnicodeDecodeError:
         utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
         text = data.decode("utf-16" if utf16 else "latin-1", errors="replace")

@@ -238,8 +238,6 @@ class Sandbox:
                 reasons.append(str(error))
                 continue
             self.description = NAMESPACES if namespaces else PLAIN
-            if not namespaces and self._is_root() and self._user(0) is None:
-                self.description += "; and it runs as root: better run this as an ordinary user"
             return
         raise LessonError(f"the sandbox does not start: {'; '.join(reasons)}")
 
@@ -305,9 +303,7 @@ class Sandbox:
 
     def _user(self, slot: int) -> int | None:
         """Return the user that a worker without namespaces becomes: none, or root's stand-in."""
-        if self._namespaces or not self._is_root() or not _reachable(sys.executable):
-            return None
-        return isolation.NOBODY + slot % 100
+        return isolation.NOBODY + slot % 100 if self._is_root() and not self._namespaces else None
 
     def worker(self, settings: Settings, oracle: Oracle | None = None) -> Worker:
         """Start a worker.
@@ -356,9 +352,3 @@ def readable_paths() -> list[str]:
     machine = ["/sys/devices/system/cpu"]
     paths = [*system, *devices, *machine, *python, *real]
     return [path for path in dict.fromkeys(paths) if path != "/" and os.path.lexists(path)]
-
-
-def _reachable(path: str) -> bool:
-    """Whether any user can read a file."""
-    real = Path(path).resolve()
-    return all(folder.stat().st_mode & 0o005 == 0o005 for folder in (real, *real.parents))

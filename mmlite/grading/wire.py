@@ -105,6 +105,8 @@ def _describe(value: Any, parts: list[bytes], depth: int) -> Any:
 
 def _describe_tensor(value: Tensor, parts: list[bytes]) -> Any:
     name = str(value.dtype).removeprefix("torch.")
+    if value.device.type == "meta":
+        return ["strange", "tensor without numbers on the meta device"]
     if value.layout != torch.strided or value.is_quantized or name not in DTYPES:
         return ["strange", "tensor that is sparse or of an unusual type"]
     if value.numel() * value.element_size() > MAX_BYTES:

@@ -94,8 +94,8 @@ def _reply(channel: Channel, nonce: int, reply: dict[str, Any]) -> None:
         raise
     # a result that cannot be sent, say a tensor that lives nowhere, is the answer's fault
     except Exception as error:
-        sentence = notebook.message(error)[:500]
-        channel.send({"nonce": nonce, "error": type(error).__name__, "message": sentence})
+        sentence = f"the result cannot be sent ({notebook.describe(error)})"
+        channel.send({"nonce": nonce, "error": "Unsendable", "message": sentence})
 
 
 class _Asker:
