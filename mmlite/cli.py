@@ -280,8 +280,8 @@ def grade_submissions(options: argparse.Namespace) -> int:
             tqdm.write("Stopped; run the same again to go on.", file=sys.stderr)
             return 130
     print(
-        f"{done.submissions} submissions: {done.marked} marked now, {done.known} known from "
-        f"before; {done.failed} students with a notebook that could not be marked, {done.late} late"
+        f"{done.submissions} submissions: {done.marked} marked now, {done.known} known already; "
+        f"students late: {done.late}, with a notebook that could not be marked: {done.failed}"
     )
     print(f"{options.out / 'grades.csv'}, grades.json and feedback/ are written")
     return 1 if done.failed else 0
@@ -295,7 +295,7 @@ def _lesson_number(text: str | None, known: set[str]) -> str | None:
     number = f"{int(text):02d}" if text.isdecimal() else text[:2]
     if number not in known:
         raise LessonError(
-            f"no lesson {text!r} has exercises; those are: {', '.join(sorted(known))}"
+            f"there are no exercises of lesson {text!r}, only of: {', '.join(sorted(known))}"
         )
     return number
 
