@@ -2,7 +2,7 @@
 
 The modules, each one concept, each importing only from those before it: `data`, `views`,
 `encoders`, `contrastive`, `redundancy`, `evaluation`, `confounders`, `training`; beside them
-`plots`, `exercises`, `claims`, `classroom` and `cli`. Names are looked up when first used, so
+`plots`, `exercises`, `claims`, `classroom`, `grading` and `cli`. Names are looked up when first used, so
 `import mmlite` costs nothing.
 """
 
