@@ -2,8 +2,8 @@
 
 The modules, each one concept, each importing only from those before it: `data`, `views`,
 `encoders`, `contrastive`, `redundancy`, `evaluation`, `confounders`, `training`; beside them
-`plots`, `exercises`, `claims`, `classroom`, `grading` and `cli`. Names are looked up when first used, so
-`import mmlite` costs nothing.
+`plots`, `exercises`, `claims`, `classroom`, `grading` and `cli`. Names are looked up when first
+used, so `import mmlite` costs nothing.
 """
 
 from importlib import import_module
