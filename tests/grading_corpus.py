@@ -351,6 +351,39 @@ for user in (0, 1000):
 open("ROOT/solutions/01_contrastive.ipynb").read()
 """
 
+NESTED = """
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.unshare(0x10020000) != 0:
+    raise OSError(ctypes.get_errno(), "no namespace of my own")
+"""
+HIDDEN_MEMORY = """
+import os, time
+held = [os.memfd_create(str(n)) for n in range(100)]
+for fd in held:
+    os.write(fd, bytes(15 << 20))
+time.sleep(1)
+"""
+DETACHED_MEMORY = """
+import ctypes, time
+libc = ctypes.CDLL(None, use_errno=True)
+libc.shmat.restype = ctypes.c_void_p
+for _ in range(8):
+    segment = libc.shmget(0, 400 << 20, 0o1600)
+    if segment < 0:
+        raise OSError(ctypes.get_errno(), "no shared segment")
+    place = libc.shmat(segment, None, 0)
+    ctypes.memset(place, 1, 400 << 20)
+    libc.shmdt(ctypes.c_void_p(place))
+"""
+INIT_MEMORY = """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.ptrace(16, 1, None, None) != 0:
+    raise OSError(ctypes.get_errno(), "process 1 is out of reach")
+open("/proc/1/mem", "r+b")
+"""
+
 HOSTILE = [
     doing("endless-loop", BOUNDED_LOOP, "TimeLimit: no answer within 4 seconds"),
     cells(
@@ -407,6 +440,10 @@ HOSTILE = [
     doing("network", NETWORK, "OSError|ConnectionRefusedError"),
     doing("pickle", PICKLE, "got a Deep", "return Deep()"),
     doing("pickled", PICKLED, "got a bytes", "return pickle.dumps(nested)"),
+    doing("nested-namespace", NESTED, "no namespace of my own"),
+    doing("hidden-memory", HIDDEN_MEMORY, "MemoryLimit"),
+    doing("detached-memory", DETACHED_MEMORY, "MemoryLimit"),
+    doing("first-process", INIT_MEMORY, "process 1 is out of reach"),
     doing("escalate", ESCALATE, "FileNotFoundError|PermissionError"),
 ]  # fmt: skip
 

@@ -80,13 +80,13 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _own_user_namespace(others: int) -> None:
-    """Enter new namespaces as the same user; its capabilities then reach no further than they."""
+    """Enter new namespaces as the same user, called root in there, whose power ends with them."""
     user, group = os.geteuid(), os.getegid()
     _prctl(SET_DUMPABLE, 1)  # a process that changed its user may not write its maps otherwise
     _unshare(NEWUSER | others)
     Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
-    Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+    Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {group} 1")
 
 
 def enter_root(root: str, readable: list[str], hidden: list[str]) -> None:
@@ -102,7 +102,8 @@ def enter_root(root: str, readable: list[str], hidden: list[str]) -> None:
     """
     if platform.machine() not in PIVOT_ROOT:
         raise IsolationError(f"namespaces are not set up for {platform.machine()}")
-    if os.geteuid() == 0:
+    is_root = os.geteuid() == 0
+    if is_root:
         _unshare(NEWNS)
     else:
         _own_user_namespace(NEWNS)
@@ -126,7 +127,7 @@ def enter_root(root: str, readable: list[str], hidden: list[str]) -> None:
     _call("umount", _libc().umount2(b".", DETACH))
     os.chdir("/")
     _mount("none", "/", None, REMOUNT | RDONLY | NOSUID | NODEV)
-    if os.geteuid() == 0:
+    if is_root:
         become(NOBODY)
 
 
@@ -208,10 +209,15 @@ def _be_first(work: Callable[[], None], limits: Limits, ended: int) -> int:
         sizes = f"size={FOLDER},nr_inodes=4096,mode=700"
         _mount("tmpfs", "/tmp", "tmpfs", NOSUID | NODEV, sizes)
         _mount("tmpfs", "/dev/shm", "tmpfs", NOSUID | NODEV | NOEXEC, sizes)
-    except IsolationError:
+        # in namespaces of its own making it could fill a tmpfs that nobody limits
+        Path("/proc/sys/user/max_user_namespaces").write_text("0")
+    except (IsolationError, OSError):
         return NO_SANDBOX
+    give_up_capabilities()
+    _prctl(SET_DUMPABLE, 0)  # the worker is the same user; it shall not look in here
     worker = os.fork()
     if worker == 0:
+        _prctl(SET_DUMPABLE, 1)
         exit_with(lambda: _be_worker(work, limits, "/tmp", None, others=0))
     os.closerange(3, 1024)  # nothing of the worker's stays open here
     return _reap(worker)
@@ -374,11 +380,36 @@ def _bytes_below(folder: str) -> int:
 
 def _too_much(pids: list[int], allowed: int, base: int) -> bool:
     """Whether processes hold more than `allowed` kB beyond what they share with the zygote."""
-    rough = sum(_kilobytes(pid, "RssAnon") + _kilobytes(pid, "RssShmem") for pid in pids)
-    if rough <= allowed:
+    files = _nameless_files(pids) + _loose_segments()
+    rough = sum(_kilobytes(pid, "RssAnon", "RssShmem") for pid in pids)
+    if files + rough <= allowed:
         return False
     exact = sum(_kilobytes(pid, "Pss_Anon", "Pss_Shmem", file="smaps_rollup") for pid in pids)
-    return exact - base > allowed
+    return files + exact - base > allowed
+
+
+def _nameless_files(pids: list[int]) -> int:
+    """Return the kB of open files without a name, as memfd_create makes them."""
+    sizes = {}
+    for pid in pids:
+        folder = f"/proc/{pid}/fd"
+        with contextlib.suppress(OSError):  # it is gone
+            for name in os.listdir(folder):
+                with contextlib.suppress(OSError):
+                    file = os.stat(f"{folder}/{name}")
+                    if stat.S_ISREG(file.st_mode) and file.st_nlink == 0:
+                        sizes[file.st_dev, file.st_ino] = file.st_blocks // 2
+    return sum(sizes.values())
+
+
+def _loose_segments() -> int:
+    """Return the kB of shared memory of this namespace that no process has mapped."""
+    try:
+        lines = Path("/proc/sysvipc/shm").read_text().splitlines()
+    except OSError:
+        return 0
+    rows = [dict(zip(lines[0].split(), line.split(), strict=False)) for line in lines[1:]]
+    return sum(int(row["rss"]) // 1024 for row in rows if row["nattch"] == "0")
 
 
 def _kilobytes(pid: int | str, *fields: str, file: str = "status") -> int:
