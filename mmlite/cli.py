@@ -114,7 +114,7 @@ def _add_grade(commands) -> None:
     grades.add_argument("--lesson", help="for instance 01; by default names and functions tell")
     grades.add_argument(
         "--due",
-        type=datetime.fromisoformat,
+        type=_local_time,
         metavar="TIME",
         help="what was changed later is late; local time, as 2026-11-30T18:00",
     )
@@ -143,6 +143,11 @@ def _add_grade(commands) -> None:
         help="run submissions in containers of a Docker image (mmlite-grading)",
     )
     grades.set_defaults(command=grade_submissions)
+
+
+def _local_time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    return time.astimezone().replace(tzinfo=None) if time.tzinfo else time
 
 
 def _positive(text: str) -> int:
@@ -247,8 +252,11 @@ def grade_submissions(options: argparse.Namespace) -> int:
     """Mark submissions, print what came of it, and return 1 if some could not be marked."""
     from tqdm import tqdm
 
-    from mmlite.classroom import find_course, lesson_names
+    from mmlite.classroom import LessonError, find_course, lesson_names
     from mmlite.exercises import all_exercises
+
+    if os.name != "posix":
+        raise LessonError("mmlite grade needs Linux or macOS; on Windows use it inside WSL")
     from mmlite.grading.batch import grade
     from mmlite.grading.container import Container
     from mmlite.grading.sandbox import Sandbox, Settings

@@ -24,7 +24,7 @@ import torch
 from mmlite import cli
 from mmlite.classroom import LessonError
 from mmlite.exercises import all_exercises, judge
-from mmlite.grading import batch, container, library, notebook, report, sandbox, wire
+from mmlite.grading import batch, container, library, marking, notebook, report, sandbox, wire
 from mmlite.grading.sandbox import AnswerError, Sandbox, Settings, Worker
 from mmlite.grading.submissions import SubmissionError, find_submissions
 
@@ -250,13 +250,43 @@ def test_changes_to_arguments_come_back():
 
     x, first, generator = torch.zeros(2), torch.ones(3), torch.Generator().manual_seed(1)
     with answering(change) as worker:
-        one = worker.call("f", (x, (first, 2), generator), [])
-        two = worker.call("f", (x, (first, 2), generator), [])
-    assert x.tolist() == [2, 2]
+        worker.call("f", (x, (first, 2), generator), [])
+        # else what is compared later could be changed now and restored in time
+        with pytest.raises(AnswerError, match="changed its inputs; work on a copy"):
+            worker.call("f", (x, (first, 2), generator), [])
+    assert x.tolist() == [1, 1]
     assert first.tolist() == [0, 0, 0]
-    expected = torch.Generator().manual_seed(1)
-    assert torch.equal(one, torch.rand(2, generator=expected))
-    assert torch.equal(two, torch.rand(2, generator=expected))
+
+
+def test_a_generator_moves_on():
+    def draw(generator):
+        return torch.rand(2, generator=generator)
+
+    generator, expected = (torch.Generator().manual_seed(1) for _ in range(2))
+    with answering(draw) as worker:
+        for _ in range(3):
+            assert torch.equal(worker.call("f", (generator,), []), draw(expected))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        (torch.zeros(8193),),
+        (torch.zeros(0, 2**31 - 1),),
+        (torch.zeros(1, 1), torch.zeros(1, 1), torch.tensor(10**12)),
+        (torch.zeros(1, 1), torch.zeros(1, 1), 10**12),
+        ([0.0] * 5,),
+        ("x",),
+    ],
+)
+def test_the_grader_is_asked_about_little(given):
+    earlier, later = EXERCISES[1], EXERCISES[2]
+    with pytest.raises(ValueError, match="asked about"):
+        marking._oracle(later, earlier.id, given, {})
+    with pytest.raises(ValueError, match="asked about"):
+        marking._oracle(later, earlier.id, (), {"x": given[-1]})
+    with pytest.raises(ValueError, match=r"02\.1 does not come before 01\.3"):
+        marking._oracle(later, "02.1", (), {})
 
 
 @pytest.mark.parametrize(
@@ -390,6 +420,19 @@ def test_names_tell_student_and_lesson(tmp_path, path, student, lesson, zipped):
     files = {path: b"1", "zoe/01_contrastive.ipynb": b"2"}
     source = make(tmp_path, files, zipped)
     assert names(source) == [(student, lesson), ("zoe", "01")]
+
+
+def test_two_students_of_one_name_are_two(tmp_path):
+    source = make(
+        tmp_path,
+        {
+            "Ada Byron_1_assignsubmission_file_/01.ipynb": b"",
+            "Ada Byron_2_assignsubmission_file_/01.ipynb": b"",
+            "Bob_3_assignsubmission_file_/01.ipynb": b"",
+        },
+        zipped=True,
+    )
+    assert names(source) == [("Ada Byron (1)", "01"), ("Ada Byron (2)", "01"), ("Bob", "01")]
 
 
 def make(folder: Path, files: dict[str, bytes], zipped: bool = False) -> Path:
@@ -853,6 +896,9 @@ def test_the_command_grades_and_its_exit_code_means_something(tmp_path, capsys):
     (source / "eve.ipynb").unlink()
     assert cli.main(arguments) == 0
     assert "2 submissions: 0 marked now, 2 known already" in capsys.readouterr().out
+    assert cli._local_time("2026-11-30T18:00").hour == 18
+    with_zone = datetime.fromisoformat("2026-11-30T18:00+00:00")
+    assert cli._local_time(with_zone.isoformat()).timestamp() == with_zone.timestamp()
     assert cli.main(["grade", str(tmp_path / "none"), "--out", str(out)]) == 2
     assert "neither a folder nor a zip" in capsys.readouterr().err
     assert cli.main([*arguments, "--lesson", "77"]) == 2

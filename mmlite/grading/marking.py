@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from torch import Tensor
+from torch import Generator, Tensor
 
 from mmlite.exercises import Exercise, Verdict, all_exercises, judge
 from mmlite.grading.library import library, withheld
@@ -207,13 +207,21 @@ def _oracle(exercise: Exercise, asked: str, given: Any, named: Any) -> Any:
 
 
 def _extent(given: tuple) -> int:
-    """Return how many numbers a question holds; a whole number counts as what it might make."""
+    """Return how many numbers a question holds; a whole number counts as what it might make.
+
+    Raises:
+        ValueError: it holds what no exercise is asked about.
+    """
     total = 0
     for value in given:
+        if isinstance(value, Tensor) and value.dim() == 0:
+            value = value.item()
         if isinstance(value, Tensor):
-            total += max(value.numel(), *value.shape, 1)
-        elif isinstance(value, bool) or not isinstance(value, int):
+            total += max(value.numel(), *value.shape)
+        elif isinstance(value, int):
+            total += abs(value)
+        elif isinstance(value, (float, Generator)):
             total += 1
         else:
-            total += abs(value)
+            raise ValueError("an exercise is asked about tensors and numbers")
     return total

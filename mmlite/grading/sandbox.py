@@ -76,7 +76,7 @@ class Worker:
         oracle: Oracle | None = None,
     ):
         self.channel, self.settings, self.oracle = channel, settings, oracle
-        self._end, self._fault, self._asks = end, None, 0
+        self._end, self._fault, self._asks, self._changed = end, None, 0, False
         self.deadline = time.monotonic() + START
 
     def load(self, order: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,13 +105,17 @@ class Worker:
 
         Raises:
             AnswerError: it raised, or the process failed; NotImplementedError passes as itself.
+                Once it has changed a tensor it was given, every further call raises, so that what
+                `observe` still compares with cannot be changed to and fro.
         """
+        if self._changed:
+            raise _as_exception("ChangedInput", f"{function} changed its inputs; work on a copy")
         reply = self._request({"function": function, "arguments": arguments, "own": own})
         if "error" in reply:
             raise _as_exception(str(reply["error"]), str(reply.get("message", "")))
         if "result" not in reply:
             raise AnswerError("the process answered nonsense")
-        _put_back(reply.get("arguments"), arguments)
+        self._changed = _put_back(reply.get("arguments"), arguments)
         return reply["result"]
 
     def _request(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -190,23 +194,25 @@ def clean(text: str, limit: int = 500) -> str:
     return "".join(c if c.isprintable() else " " for c in text[:limit])
 
 
-def _put_back(changed: Any, arguments: tuple) -> None:
-    """Do to the arguments what the student's function did to its copies of them."""
+def _put_back(after: Any, arguments: tuple) -> bool:
+    """Do to the arguments what was done to the student's copies; return if a tensor changed."""
     import torch
 
-    if not isinstance(changed, tuple) or len(changed) != len(arguments):
+    if not isinstance(after, tuple) or len(after) != len(arguments):
         raise AnswerError("the process answered nonsense")
-    for now, argument in zip(changed, arguments, strict=True):
-        if isinstance(argument, tuple) and isinstance(now, tuple):
-            _put_back(now, argument)
+    changed = False
+    for now, argument in zip(after, arguments, strict=True):
+        if isinstance(argument, tuple):
+            changed |= _put_back(now, argument)
         elif isinstance(argument, torch.Generator) and isinstance(now, torch.Generator):
             argument.set_state(now.get_state())
         elif isinstance(argument, torch.Tensor):
             if not isinstance(now, torch.Tensor) or now.dtype != argument.dtype:
                 raise AnswerError("the process answered nonsense")
-            if now.shape != argument.shape:
-                argument.resize_(now.shape)
-            argument.copy_(now)
+            if not torch.equal(now, argument):
+                changed = True
+                argument.resize_(now.shape).copy_(now)
+    return changed
 
 
 class Sandbox:

@@ -12,7 +12,7 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -23,8 +23,8 @@ from mmlite.grading.sandbox import clean
 MAX_FILE = 256 << 20  # bytes of one notebook: a lesson's, with all its figures, has two million
 MAX_FILES = 10_000
 OWN = re.compile(r"(^|/)(\.|__MACOSX|Thumbs\.db|timestamp\.txt$)")  # of systems, not of students
-MOODLE = re.compile(r"_\d+_assignsubmission_(file|onlinetext)_?")
-CANVAS = re.compile(r"^(?P<student>[^_]+)(_LATE)?_\d+_\d+_(?P<file>.+?)(-\d+)?$")
+MOODLE = re.compile(r"^(?P<student>.+)_(?P<id>\d+)_assignsubmission_(file|onlinetext)")
+CANVAS = re.compile(r"^(?P<student>[^_]+)(_LATE)?_(?P<id>\d+)_\d+_(?P<file>.+?)(-\d+)?$")
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Submission:
 
     Attributes:
         student: as the names tell.
+        number: that a learning platform gave the student; tells two of one name apart.
         lesson: as "01", or None where no name tells.
         name: the file's, for people.
         modified: when it was last changed, local time.
@@ -40,6 +41,7 @@ class Submission:
     """
 
     student: str
+    number: str
     lesson: str | None
     name: str
     modified: datetime
@@ -81,7 +83,20 @@ def find_submissions(source: Path, lessons: dict[str, str]) -> list[Submission]:
         raise LessonError(f"{source} holds no submissions; they are .ipynb files named by student")
     if len(files) > MAX_FILES:
         raise LessonError(f"{source} holds {len(files):,} files; at most {MAX_FILES:,} are read")
-    return _choose(_name(file, lessons) for file in files)
+    return _choose(_apart([_name(file, lessons) for file in files]))
+
+
+def _apart(found: list[Submission]) -> list[Submission]:
+    """Add a platform's number to the names that two students share."""
+    numbers: dict[str, set[str]] = {}
+    for one in found:
+        numbers.setdefault(one.student, set()).add(one.number)
+    return [
+        replace(one, student=f"{one.student} ({one.number})")
+        if one.number and len(numbers[one.student]) > 1
+        else one
+        for one in found
+    ]
 
 
 def _choose(found: Iterable[Submission]) -> list[Submission]:
@@ -104,7 +119,7 @@ def _choose(found: Iterable[Submission]) -> list[Submission]:
 
 def _refused(one: Submission) -> Submission:
     sentence = f"{PurePosixPath(one.name).name} was handed in, which is not a notebook (.ipynb)"
-    return Submission(one.student, one.lesson, one.name, one.modified, partial(_raise, sentence))
+    return replace(one, read=partial(_raise, sentence))
 
 
 def _raise(sentence: str) -> bytes:
@@ -119,19 +134,16 @@ def _name(file: _File, lessons: dict[str, str]) -> Submission:
     path = PurePosixPath(file.path)
     stem = path.name.removesuffix(path.suffix)
     lesson, rest = _split_lesson(stem, lessons)
-    if len(path.parts) > 1:
-        student = MOODLE.split(path.parts[0])[0]
-        for folder in reversed(path.parts[1:-1]):
-            lesson = lesson or _split_lesson(folder, lessons)[0]
-    elif MOODLE.search(stem):
-        student = MOODLE.split(stem)[0]
-    elif canvas := CANVAS.match(stem):
-        student = canvas["student"]
+    for folder in reversed(path.parts[1:-1]):
+        lesson = lesson or _split_lesson(folder, lessons)[0]
+    first = path.parts[0] if len(path.parts) > 1 else stem
+    if match := MOODLE.match(first) or CANVAS.match(stem):
+        student, number = match["student"], match["id"]
     else:
-        student = rest or stem
-    return Submission(
-        clean(student.strip() or stem, 100), lesson, clean(file.path, 300), file.modified, file.read
-    )
+        student, number = (first if len(path.parts) > 1 else rest or stem), ""
+    student = clean(student.strip() or stem, 100)
+    name = clean(file.path, 300)
+    return Submission(student, number, lesson, name, file.modified, file.read)
 
 
 def _split_lesson(text: str, lessons: dict[str, str]) -> tuple[str | None, str]:
