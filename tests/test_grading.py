@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import signal
 import socket
 import struct
 import subprocess
@@ -743,6 +744,31 @@ def test_an_interrupted_batch_goes_on_where_it_stopped(tmp_path, box):
     assert {n: s["total"] for n, s in record["students"].items()} == {
         n: s["total"] for n, s in again["students"].items()
     }
+
+
+def test_ctrl_c_ends_it_at_once_and_leaves_nothing(tmp_path):
+    source, out = small_class(tmp_path), tmp_path / "out"
+    spin = corpus.body("import time\ntime.sleep(60)")
+    (source / "zoe.ipynb").write_bytes(corpus.notebook(corpus.SETUP, spin))
+    before, files = processes(), set(os.listdir("/tmp"))
+    command = [sys.executable, "-m", "mmlite.cli", "grade", str(source), "--out", str(out)]
+    command += ["--timeout", "50", "--jobs", "2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        while not (out / "grades.json").exists() or len(marked_in(out)) < 3:
+            assert running.poll() is None, running.stderr.read()
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=20)
+    assert running.returncode == 130
+    assert b"run the same again to go on" in said
+    assert b"Traceback" not in said
+    assert marked_in(out) == ["ada", "bob", "eve"]
+    assert leftovers(before, files, out) == []
+
+
+def marked_in(out: Path) -> list[str]:
+    record = json.loads((out / "grades.json").read_text(encoding="utf-8"))
+    return [name for name, student in record["students"].items() if student["submissions"]]
 
 
 def test_the_table_says_marks_lateness_and_failure(tmp_path, box):

@@ -178,7 +178,7 @@ def _judge(exercise: Exercise, answer: Callable[..., Any], seed: int) -> Mark:
             tests[name] = verdict.status == "passed"
             if not tests[name]:
                 said = verdict if name == "instant check" else _of_hidden(exercise, answer, seed)
-                return _mark(exercise, verdict.status, said.message, said.mistake, tests=tests)
+                return _mark(exercise, said.status, said.message, said.mistake, tests=tests)
     return _mark(exercise, "passed", "right", tests=tests)
 
 

@@ -140,9 +140,8 @@ def _exercise(mark: dict[str, Any]) -> str:
     state = mark["status"].replace(" ", "-")
     message = "" if mark["status"] == "passed" else f"<p>{html.escape(mark['message'])}</p>"
     recognised = f"<p>Recognised: {html.escape(mark['mistake'])}.</p>" if mark["mistake"] else ""
-    tests = ", ".join(
-        f"{html.escape(name)} {'✓' if passed else '✗'}" for name, passed in mark["tests"].items()
-    )
+    told = {} if mark["status"] == "not started" else mark["tests"]
+    tests = ", ".join(f"{html.escape(name)} {'✓' if ok else '✗'}" for name, ok in told.items())
     return (
         f'<section class="{state}"><h3>{SYMBOLS[mark["status"]]} {exercise.id} '
         f"{html.escape(exercise.title)}: {mark['points']} of {mark['of']}</h3>"
