@@ -207,7 +207,7 @@ def answering(function, replies=None):
 
     thread = threading.Thread(target=serve)
     thread.start()
-    worker = Worker(wire.Channel(fd, fd), lambda: 0, QUICK)
+    worker = Worker(wire.Channel(fd, fd), lambda patience: 0, QUICK)
     yield worker
     worker.end()
     thread.join()
@@ -898,7 +898,7 @@ def test_what_a_container_runs_is_a_worker(tmp_path):
         "notebook": corpus.notebook("def f(x):\n    print(x)\n    return 2 * x"),
         "library": {}, "withheld": {}, "function": "f", "wanted": ["f"],
     }  # fmt: skip
-    with Worker(wire.Channel(*fds), lambda: process.wait(10), QUICK) as worker:
+    with Worker(wire.Channel(*fds), lambda patience: process.wait(10), QUICK) as worker:
         assert worker.load(order)["status"] == "defined"
         assert worker.call("f", (torch.ones(2),), []).tolist() == [2, 2]
         worker.channel.close()

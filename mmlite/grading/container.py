@@ -5,6 +5,7 @@ where a teacher trusts a container more. The image holds Python and torch, no co
 own modules are mounted read-only, and everything else comes over its standard input.
 """
 
+import contextlib
 import os
 import secrets
 import subprocess
@@ -82,7 +83,9 @@ class Container:
             bufsize=0,
         )
 
-        def end() -> int | None:
+        def end(patience: float) -> int | None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(patience)
             code = process.poll()
             subprocess.run(["docker", "kill", name], capture_output=True, timeout=60)
             process.wait(60)

@@ -26,6 +26,7 @@ from mmlite.grading import isolation, wire
 ROOT = Path(__file__).resolve().parents[2]  # what `import mmlite` is found in
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
 ASKS = 2000  # calls of earlier exercises while one is marked
+PATIENCE = 2  # seconds to find out how a process ended that no longer answers
 START = 120  # seconds that importing torch may take
 
 NAMESPACES = (
@@ -63,7 +64,8 @@ class Worker:
 
     Args:
         channel: to the process.
-        end: ends the process and returns its exit code, or None if it was only now ended.
+        end: end(patience) ends the process, after at most so many seconds if it ends by itself,
+            and returns its exit code.
         settings: what it may use.
         oracle: answers for earlier exercises: oracle(exercise id, arguments, named arguments).
     """
@@ -71,7 +73,7 @@ class Worker:
     def __init__(
         self,
         channel: wire.Channel,
-        end: Callable[[], int | None],
+        end: Callable[[float], int | None],
         settings: Settings,
         oracle: Oracle | None = None,
     ):
@@ -152,7 +154,7 @@ class Worker:
             return _as_exception("TimeLimit", sentence)
         if not isinstance(error, wire.ClosedError):
             return _as_exception("ForeignMessage", str(error))
-        code = self.end()
+        code = self.end(PATIENCE)
         if code == isolation.TOO_MUCH_MEMORY:
             return _as_exception("MemoryLimit", f"more than {self.settings.memory} MB were used")
         if code == isolation.TOO_MANY_PROCESSES:
@@ -166,12 +168,16 @@ class Worker:
             return _as_exception("Crash", f"signal {code - 128} ended the process")
         return _as_exception("Exit", "the process ended itself while it was asked")
 
-    def end(self) -> int | None:
-        """End the process and all it started, and return how it had ended."""
+    def end(self, patience: float = 0) -> int | None:
+        """End the process and all it started, and return how it had ended.
+
+        Args:
+            patience: seconds to wait for an end of its own that is under way.
+        """
         if self._end is None:
             return None
         end, self._end = self._end, None
-        code = end()
+        code = end(patience)
         self.channel.close()
         return code
 
@@ -328,9 +334,11 @@ class Sandbox:
         started = self._ask({"start": start}, (theirs.fileno(),))["started"]
         theirs.close()
         fd = ours.detach()
-        return Worker(
-            wire.Channel(fd, fd), lambda: self._ask({"end": started})["code"], settings, oracle
-        )
+
+        def end(patience: float) -> int:
+            return self._ask({"end": started, "patience": patience})["code"]
+
+        return Worker(wire.Channel(fd, fd), end, settings, oracle)
 
     def close(self) -> None:
         """End the sandbox and every worker in it."""

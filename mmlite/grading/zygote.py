@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -70,15 +71,28 @@ def serve(control: socket.socket, plan: dict[str, Any]) -> None:
             keepers[pid] = alive
             reply = {"started": pid}
         else:
-            reply = {"code": _end(request["end"], keepers.pop(request["end"]))}
+            pid = request["end"]
+            reply = {"code": _end(pid, keepers.pop(pid), request["patience"])}
         control.sendall(json.dumps(reply).encode())
     for pid, alive in keepers.items():
-        _end(pid, alive)
+        _end(pid, alive, 0)
 
 
-def _end(pid: int, alive: int) -> int:
+def _end(pid: int, alive: int, patience: float) -> int:
+    """End a worker and return its keeper's exit code.
+
+    Args:
+        pid: the keeper's.
+        alive: the keeper ends the worker when this closes.
+        patience: seconds to leave a worker that seems to have ended, so that its keeper sees how.
+    """
+    until = time.monotonic() + patience
+    done, status = os.waitpid(pid, os.WNOHANG)
+    while not done and time.monotonic() < until:
+        time.sleep(0.01)
+        done, status = os.waitpid(pid, os.WNOHANG)
     os.close(alive)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return os.waitstatus_to_exitcode(status if done else os.waitpid(pid, 0)[1])
 
 
 def _fork_keeper(
