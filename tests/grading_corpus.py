@@ -409,6 +409,7 @@ HOSTILE = [
         f"def my_cosine_similarity(a, b, c=Leave):\n    return {RIGHT_VALUE}", PUSH, COLLAPSED,
         status="wrong", says="could not be loaded: Exit",
     ),
+    doing("exit-like-a-keeper", "import os\nos._exit(253)", "Exit: the process ended itself"),
     doing("sys-exit", "import sys\nsys.exit(0)", "SystemExit: 0"),
     doing("segfault", "import ctypes\nctypes.string_at(0)", "Crash: signal 11"),
     doing("abort", "import os\nos.abort()", "Crash: signal 6"),

@@ -193,7 +193,7 @@ def _keep_in_namespaces(work: Callable[[], None], limits: Limits, ended: int) ->
     first = os.fork()
     if first == 0:  # process 1 of the new namespace: when it ends, the kernel ends all others
         exit_with(lambda: _be_first(work, limits, ended))
-    code = _watch(first, limits, ended, _others_in_proc, None)
+    code = _watch(first, limits, ended, _code, _others_in_proc, None)
     with contextlib.suppress(ProcessLookupError):
         os.kill(first, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):
@@ -228,12 +228,17 @@ def _reap(worker: int) -> int:
     while True:
         pid, status = os.wait()
         if pid == worker:
-            return _code(status)
+            return _code_of_worker(status)
 
 
 def _code(status: int) -> int:
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
+
+
+def _code_of_worker(status: int) -> int:
+    """Return how a worker ended; the code it chose says nothing, for it could be a keeper's."""
+    return _code(status) if os.WIFSIGNALED(status) else 1
 
 
 def _keep_plainly(work: Callable[[], None], limits: Limits, ended: int, user: int | None) -> int:
@@ -248,7 +253,7 @@ def _keep_plainly(work: Callable[[], None], limits: Limits, ended: int, user: in
         others = _tasks_of(os.geteuid()) if user is None else 0
         exit_with(lambda: _be_worker(work, limits, folder, user, others))
     try:
-        return _watch(worker, limits, ended, _descendants, folder)
+        return _watch(worker, limits, ended, _code_of_worker, _descendants, folder)
     finally:
         _end_all(worker)
         _remove(folder)
@@ -343,11 +348,17 @@ def give_up_capabilities() -> None:
 
 
 def _watch(
-    child: int, limits: Limits, ended: int, others: Callable[[], list[int]], folder: str | None
+    child: int,
+    limits: Limits,
+    ended: int,
+    code: Callable[[int], int],
+    others: Callable[[], list[int]],
+    folder: str | None,
 ) -> int:
     """Wait until the worker ends or is to be ended, and return how.
 
     Args:
+        code: reads the child's exit status.
         others: finds the processes to count.
         folder: is measured, unless the file system it lies on is itself limited.
     """
@@ -359,7 +370,7 @@ def _watch(
             return 0
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
-            return _code(status)
+            return code(status)
         pids = others()
         if len(pids) > PROCESSES:
             return TOO_MANY_PROCESSES
