@@ -41,7 +41,8 @@ class Exercise:
         function: the name of the function to write.
         reference: a right answer; the lesson goes on with it while the exercise is open.
         home: where a reader finds the reference, as a dotted name.
-        draw: draw(generator, size) returns the arguments of one case.
+        draw: draw(generator, size) returns the arguments of one case: tensors, numbers and
+            generators, or tuples of them, for these travel to the process of a student's answer.
         sizes: the cases of the instant check, smallest first.
         hidden_sizes: further cases that only grading uses.
         tolerance: greatest absolute and relative difference from the reference.

@@ -6,6 +6,7 @@ it stopped and a second run changes nothing. The inputs' seed is drawn once for 
 and kept in it, so that the whole class is asked the same.
 """
 
+import contextlib
 import hashlib
 import json
 import secrets
@@ -113,15 +114,15 @@ def grade(
     )
 
 
-class _one_thread:  # noqa: N801 (a context manager, used once)
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
     """Keep the judge's own arithmetic to one thread while submissions are marked side by side."""
-
-    def __enter__(self):
-        self.before = torch.get_num_threads()
-        torch.set_num_threads(1)
-
-    def __exit__(self, *_):
-        torch.set_num_threads(self.before)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _mark_or_keep(

@@ -90,7 +90,6 @@ def mark(
     sandbox: Sandbox,
     settings: Settings,
     seed: int,
-    on_exercise: Callable[[], None] = lambda: None,
 ) -> Marked:
     """Mark a notebook for a lesson.
 
@@ -100,7 +99,6 @@ def mark(
         sandbox: where its code runs.
         settings: what it may use.
         seed: draws the inputs; the same for a class is fair.
-        on_exercise: called after each exercise.
     """
     marks, notes = [], []
     wanted = [exercise.function for exercise in exercises_of(lesson)]
@@ -111,7 +109,6 @@ def mark(
             one, said = _mark_one(exercise, worker, order, own, seed)
         marks.append(one)
         notes += [note for note in said if note not in notes]
-        on_exercise()
         if one.status == NO_NOTEBOOK:
             return Marked.nothing(exercises_of(lesson), one.message)
     return Marked(marks, notes)

@@ -200,15 +200,15 @@ def clean(text: str, limit: int = 500) -> str:
     return "".join(c if c.isprintable() else " " for c in text[:limit])
 
 
-def _put_back(after: Any, arguments: tuple) -> bool:
+def _put_back(after: Any, arguments: tuple | list) -> bool:
     """Do to the arguments what was done to the student's copies; return if a tensor changed."""
     import torch
 
-    if not isinstance(after, tuple) or len(after) != len(arguments):
+    if type(after) is not type(arguments) or len(after) != len(arguments):
         raise AnswerError("the process answered nonsense")
     changed = False
     for now, argument in zip(after, arguments, strict=True):
-        if isinstance(argument, tuple):
+        if isinstance(argument, (tuple, list)):
             changed |= _put_back(now, argument)
         elif isinstance(argument, torch.Generator) and isinstance(now, torch.Generator):
             argument.set_state(now.get_state())
@@ -244,7 +244,7 @@ class Sandbox:
                 continue
             try:
                 self._start(namespaces)
-                self._try(namespaces)
+                self._try()
             except (LessonError, OSError, wire.WireError) as error:
                 self.close()
                 reasons.append(str(error))
@@ -294,7 +294,7 @@ class Sandbox:
             raise LessonError("the sandbox's process ended")
         return json.loads(data)
 
-    def _try(self, namespaces: bool) -> None:
+    def _try(self) -> None:
         """Have a notebook answered, so that what does not work is noticed before the class."""
         notebook = {"cells": [{"cell_type": "code", "source": "def f(x):\n    return x + 1"}]}
         order = {
