@@ -20,6 +20,7 @@ from pathlib import Path
 
 import grading_corpus as corpus
 import pytest
+import test_exercises
 import torch
 
 from mmlite import cli
@@ -257,6 +258,16 @@ def test_changes_to_arguments_come_back():
             worker.call("f", (x, (first, 2), generator), [])
     assert x.tolist() == [1, 1]
     assert first.tolist() == [0, 0, 0]
+
+
+def test_the_time_limit_counts_calls_and_not_the_graders_own_work():
+    with answering(lambda seconds: time.sleep(seconds)) as worker:
+        worker.left = 0.5
+        time.sleep(0.6)
+        for _ in range(2):
+            worker.call("f", (0.2,), [])
+        with pytest.raises(AnswerError, match="no answer within"):
+            worker.call("f", (0.4,), [])
 
 
 def test_a_generator_moves_on():
@@ -823,6 +834,24 @@ def test_an_answer_may_build_on_earlier_ones_its_own_or_the_courses(tmp_path, bo
     run_class(make(tmp_path, files), tmp_path / "out", box)
     students = json.loads((tmp_path / "out" / "grades.json").read_text())["students"]
     assert (students["own"]["total"], students["courses"]["total"]) == (6, 5)
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["first way", "second way"])
+@pytest.mark.parametrize("lesson", sorted({exercise.id[:2] for exercise in EXERCISES}))
+def test_right_answers_written_differently_get_all_their_points(lesson, which, box):
+    imports = "import math\nimport numpy as np\nimport torch\nfrom torch.nn import functional as F"
+    helpers = Path(test_exercises.__file__).read_text(encoding="utf-8")
+    helpers = helpers[helpers.index("def cosine_by_loops") : helpers.index("RIGHT = {")]
+    answers = {}
+    for exercise in marking.exercises_of(lesson):
+        name = test_exercises.RIGHT[exercise.id][which].__name__
+        if name != "<lambda>":  # a lambda's source is that of the whole table
+            answers[exercise.id] = f"{exercise.function} = {name}"
+    data = corpus.notebook(*answers.values(), helpers, imports)
+    marked = marking.mark(data, lesson, box, QUICK, seed=5)
+    said = {mark.exercise: mark.message for mark in marked.marks if mark.exercise in answers}
+    assert said == dict.fromkeys(answers, "right")
+    assert len(answers) >= 3
 
 
 def test_the_librarys_functions_of_earlier_lessons_can_be_used(tmp_path, box):

@@ -132,7 +132,7 @@ def _mark_one(
         reply = worker.load(order)
     except AnswerError as error:
         return _mark(exercise, "wrong", f"it could not be loaded: {_told(error)}"), []
-    notes = _strings(reply.get("notes"))
+    notes = _strings(reply.get("notes"))[:20]
     status = reply["status"]
     if status == NO_NOTEBOOK:
         return _mark(exercise, status, " ".join(notes)), []

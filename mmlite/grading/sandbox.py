@@ -79,7 +79,7 @@ class Worker:
     ):
         self.channel, self.settings, self.oracle = channel, settings, oracle
         self._end, self._fault, self._asks, self._changed = end, None, 0, False
-        self.deadline = time.monotonic() + START
+        self.left = settings.timeout  # seconds; the grader's own work between calls costs none
 
     def load(self, order: Mapping[str, Any]) -> dict[str, Any]:
         """Send a notebook with all that `mmlite.grading.worker` wants beside it; see there.
@@ -94,13 +94,12 @@ class Worker:
         return reply
 
     def _ready(self) -> None:
-        """Wait for the process's first word, sent before it has a notebook; then time starts."""
+        """Wait for the process's first word, sent before it has a notebook and its time starts."""
         try:
-            self.channel.receive(self.deadline)
+            self.channel.receive(time.monotonic() + START)
         except wire.WireError as error:
             self._fault = self._explain(error)
             raise self._fault from error
-        self.deadline = time.monotonic() + self.settings.timeout
 
     def call(self, function: str, arguments: tuple, own: list[str]) -> Any:
         """Return what the student's function returns, and put its changes into `arguments`.
@@ -123,19 +122,21 @@ class Worker:
     def _request(self, request: dict[str, Any]) -> dict[str, Any]:
         if self._fault is not None:
             raise self._fault
-        nonce = secrets.randbits(62)
+        nonce, deadline = secrets.randbits(62), time.monotonic() + self.left
         try:
-            self.channel.send({**request, "nonce": nonce}, self.deadline)
+            self.channel.send({**request, "nonce": nonce}, deadline)
             while True:
-                reply = self.channel.receive(self.deadline)
+                reply = self.channel.receive(deadline)
                 if not isinstance(reply, dict) or reply.get("nonce") != nonce:
                     raise wire.WireError("it answered before it was asked")
                 if "ask" not in reply:
                     return reply
-                self.channel.send(self._answer(reply), self.deadline)
+                self.channel.send(self._answer(reply), deadline)
         except wire.WireError as error:
             self._fault = self._explain(error)
             raise self._fault from error
+        finally:
+            self.left = deadline - time.monotonic()
 
     def _answer(self, reply: dict[str, Any]) -> dict[str, Any]:
         self._asks += 1
