@@ -2,8 +2,8 @@
 
 The modules, each one concept, each importing only from those before it: `data`, `views`,
 `encoders`, `contrastive`, `redundancy`, `evaluation`, `confounders`, `metamask`, `training`;
-beside them `plots`, `exercises`, `claims`, `classroom` and `cli`. Names are looked up when first
-used, so `import mmlite` costs nothing.
+beside them `plots`, `exercises`, `claims`, `classroom`, `grading` and `cli`. Names are looked up
+when first used, so `import mmlite` costs nothing.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""From master to lesson: a student's copy made from the solutions, executed and checked.
+"""From master to lesson: a student's copy made from the solutions, executed, checked, handed out.
 
 `solutions/*.ipynb` are the only place where a notebook is written. A lesson is its master with the
 answers replaced by stubs and the hidden tests taken out, by nbgrader's own markers; both are stored
@@ -8,6 +8,7 @@ executed, with the time that took.
 import platform
 import re
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -215,6 +216,56 @@ def stale(master_path: Path, lesson_path: Path) -> list[str]:
         if (want.source, want.cell_type, want.metadata)
         != (have.source, have.cell_type, have.metadata)
     ]
+
+
+def lesson_names(course: Path) -> dict[str, str]:
+    """Return the name of each lesson by its number: {"01": "contrastive"}."""
+    notebooks = [*course.glob("lessons/[0-9][0-9]_*.ipynb"), *course.glob("solutions/*.ipynb")]
+    return {path.stem[:2]: path.stem[3:] for path in sorted(notebooks)}
+
+
+# What a student needs beside the lessons to run them; the library is what `pip install` takes.
+RELEASED = ("README.md", "LICENSE", "pyproject.toml", "environment.yml", "mmlite")
+
+
+def release(course: Path, target: Path) -> list[str]:
+    """Write what students get into a new folder, or into a zip if `target` ends in .zip.
+
+    That is the lessons, fresh from their masters as far as these are here, and the library with
+    what installs it. The library is open and holds the exercises' references, as every library
+    that explains itself does; the masters, with their answers and hidden tests, stay here.
+
+    Returns:
+        The names of the files.
+
+    Raises:
+        LessonError: a lesson is not what its master makes, or `target` is there and not empty.
+    """
+    lessons = sorted(course.glob("lessons/[0-9][0-9]_*.ipynb"))
+    for lesson in lessons:
+        master = course / "solutions" / lesson.name
+        if master.exists() and (faults := stale(master, lesson)):
+            raise LessonError(f"{faults[0]}; run mmlite lessons build first")
+    if target.exists() and (target.is_file() or any(target.iterdir())):
+        raise LessonError(f"{target} is there already; name a new folder or zip")
+    found = [course / name for name in RELEASED]
+    files = lessons + [f for path in found for f in ([path] if path.is_file() else _below(path))]
+    names = {path.relative_to(course).as_posix(): path for path in files}
+    if target.suffix == ".zip":
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, path in names.items():
+                archive.write(path, f"{target.stem}/{name}")
+    else:
+        for name, path in names.items():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / name).write_bytes(path.read_bytes())
+    return list(names)
+
+
+def _below(folder: Path) -> list[Path]:
+    """Return a folder's files, without what Python leaves there."""
+    return [f for f in sorted(folder.rglob("*")) if f.is_file() and "__pycache__" not in f.parts]
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""The command `mmlite`: open a lesson, run lessons without a browser, build them."""
+"""The command `mmlite`: open a lesson, run, build and release lessons, grade a class."""
 
 import argparse
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 
@@ -81,7 +82,79 @@ def _parser() -> argparse.ArgumentParser:
         help="change nothing; exit code 1 if a lesson is not what its master makes",
     )
     builds.set_defaults(command=build_lessons)
+
+    releases = actions.add_parser(
+        "release",
+        help="gather what students get: lessons without answers",
+        description="Write the lessons, without answers and hidden tests, and what students need "
+        "to run them into a folder, or into a zip if the name ends in .zip.",
+    )
+    releases.add_argument("target", type=Path, metavar="DIR", help="a new folder, or a name.zip")
+    releases.set_defaults(command=release_lessons)
+
+    _add_grade(commands)
     return parser
+
+
+def _add_grade(commands) -> None:
+    grades = commands.add_parser(
+        "grade",
+        help="mark what students handed in",
+        description="Mark notebooks in a sandbox and write grades.csv, grades.json and a page of "
+        "feedback for each student. What was marked before and has not changed is kept. Exit code "
+        "1 if a submission could not be marked, 2 for wrong use, 130 after Ctrl-C.",
+    )
+    grades.add_argument(
+        "submissions",
+        type=Path,
+        help="a folder of notebooks named by student, nbgrader's submitted/, or a learning "
+        "platform's zip",
+    )
+    grades.add_argument("--out", type=Path, required=True, metavar="DIR", help="where marks go")
+    grades.add_argument("--lesson", help="for instance 01; by default names and functions tell")
+    grades.add_argument(
+        "--due",
+        type=_local_time,
+        metavar="TIME",
+        help="what was changed later is late; local time, as 2026-11-30T18:00",
+    )
+    grades.add_argument(
+        "--jobs", type=_positive, default=min(os.cpu_count() or 1, 4), help="submissions at a time"
+    )
+    grades.add_argument(
+        "--timeout",
+        type=_positive,
+        default=20,
+        metavar="S",
+        help="seconds an exercise may take (20)",
+    )
+    grades.add_argument(
+        "--memory",
+        type=_positive,
+        default=2048,
+        metavar="M",
+        help="MB a submission may take (2048)",
+    )
+    grades.add_argument(
+        "--container",
+        nargs="?",
+        const="mmlite-grading",
+        metavar="IMAGE",
+        help="run submissions in containers of a Docker image (mmlite-grading)",
+    )
+    grades.set_defaults(command=grade_submissions)
+
+
+def _local_time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    return time.astimezone().replace(tzinfo=None) if time.tzinfo else time
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not a positive whole number")
+    return number
 
 
 def lab(options: argparse.Namespace) -> int:
@@ -164,6 +237,75 @@ def build_lessons(options: argparse.Namespace) -> int:
         with _progress(path, times=2) as bar:
             build(path, course / "lessons" / path.name, bar.update)
     return 0
+
+
+def release_lessons(options: argparse.Namespace) -> int:
+    """Write what students get."""
+    from mmlite.classroom import find_course, release
+
+    names = release(find_course(), options.target)
+    print(f"{options.target}: {len(names)} files, lessons without answers and hidden tests")
+    return 0
+
+
+def grade_submissions(options: argparse.Namespace) -> int:
+    """Mark submissions, print what came of it, and return 1 if some could not be marked."""
+    from tqdm import tqdm
+
+    from mmlite.classroom import LessonError, find_course, lesson_names
+    from mmlite.exercises import all_exercises
+
+    if os.name != "posix":
+        raise LessonError("mmlite grade needs Linux or macOS; on Windows use it inside WSL")
+    from mmlite.grading.batch import grade
+    from mmlite.grading.container import Container
+    from mmlite.grading.sandbox import Sandbox, Settings
+
+    course = find_course()
+    names = lesson_names(course)
+    lesson = _lesson_number(options.lesson, {id_[:2] for id_ in all_exercises()})
+    settings = Settings(options.timeout, options.memory)
+    if options.container:
+        sandbox = Container(options.container)
+    else:
+        sandbox = Sandbox(hidden=(course, options.submissions, options.out))
+    print(f"What holds each answer: {sandbox.description}.", file=sys.stderr)
+    with sandbox, tqdm(unit="submission") as bar:
+        try:
+            done = grade(
+                options.submissions,
+                options.out,
+                names,
+                sandbox,
+                settings,
+                jobs=options.jobs,
+                lesson=lesson,
+                due=options.due,
+                on_start=bar.reset,
+                on_submission=lambda student: bar.update(),
+            )
+        except KeyboardInterrupt:
+            tqdm.write("Stopped; run the same again to go on.", file=sys.stderr)
+            return 130
+    print(
+        f"{done.submissions} submissions: {done.marked} marked now, {done.known} known already; "
+        f"students late: {done.late}, with a notebook that could not be marked: {done.failed}"
+    )
+    print(f"{options.out / 'grades.csv'}, grades.json and feedback/ are written")
+    return 1 if done.failed else 0
+
+
+def _lesson_number(text: str | None, known: set[str]) -> str | None:
+    from mmlite.classroom import LessonError
+
+    if text is None:
+        return None
+    number = f"{int(text):02d}" if text.isdecimal() else text[:2]
+    if number not in known:
+        raise LessonError(
+            f"there are no exercises of lesson {text!r}, only of: {', '.join(sorted(known))}"
+        )
+    return number
 
 
 def _progress(path: Path, times: int = 1):

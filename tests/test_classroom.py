@@ -1,13 +1,20 @@
 """From master to lesson: what is taken out, what is refused, how a run is read."""
 
+import json
 import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from mmlite import classroom
+from mmlite import classroom, cli
 from mmlite.classroom import LessonError
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def notebook(*sources: str, solution: bool = False):
@@ -191,3 +198,70 @@ def test_lessons_are_found_by_number_name_and_path(tmp_path):
         classroom.find_lessons(folder, ["7"])
     (folder / "deep").mkdir()
     assert classroom.find_course(folder / "deep") == tmp_path
+
+
+def contents(target: Path) -> dict[str, bytes]:
+    """Return the files of a release, from a folder or a zip."""
+    if target.suffix == ".zip":
+        with zipfile.ZipFile(target) as archive:
+            return {name.split("/", 1)[1]: archive.read(name) for name in archive.namelist()}
+    return {p.relative_to(target).as_posix(): p.read_bytes() for p in target.rglob("*.*")}
+
+
+@pytest.mark.parametrize("name", ["students", "students.zip"])
+def test_a_release_holds_no_answers_hidden_tests_or_masters(tmp_path, name, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    target = tmp_path / name
+    assert cli.main(["lessons", "release", str(target)]) == 0
+    assert "lessons without answers and hidden tests" in capsys.readouterr().out
+    files = contents(target)
+    lessons = sorted((ROOT / "lessons").glob("*.ipynb"))
+    notebooks = [n for n in sorted(files) if n.endswith(".ipynb")]
+    assert notebooks == [f"lessons/{path.name}" for path in lessons]
+    assert {"README.md", "pyproject.toml", "mmlite/datasets/fashion.npz"} <= set(files)
+    given_away = [b"BEGIN SOLUTION", b"BEGIN HIDDEN", b"exercises import grade", b"grade("]
+    for lesson in lessons:
+        text = files[f"lessons/{lesson.name}"]
+        assert not [words for words in given_away if words in text]
+        master = ROOT / "solutions" / lesson.name
+        for line in answers(master):
+            assert line in master.read_bytes()
+            assert line not in text
+    assert not any(n.startswith(("solutions", "tests", "benchmarks", ".git")) for n in files)
+    assert not any("__pycache__" in n for n in files)
+    assert cli.main(["lessons", "release", str(target)]) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def answers(master: Path) -> list[bytes]:
+    """Return the lines of a master's answers that are long enough to tell, as JSON has them."""
+    found = []
+    for cell in classroom.read_notebook(master).cells:
+        for region in re.findall(r"### BEGIN SOLUTION\n(.*?)### END", cell.source, re.DOTALL):
+            lines = [line.strip() for line in region.split("\n") if len(line) > 30]
+            found += [json.dumps(line, ensure_ascii=False)[1:-1].encode() for line in lines]
+    assert len(found) > 5
+    return found
+
+
+def test_a_release_of_a_stale_lesson_is_refused(tmp_path):
+    for folder in ("solutions", "lessons"):
+        (tmp_path / folder).mkdir()
+    write(tmp_path / "solutions" / "01_x.ipynb", ANSWER, CHECK)
+    write(tmp_path / "lessons" / "01_x.ipynb", ANSWER, CHECK)
+    with pytest.raises(LessonError, match="run mmlite lessons build first"):
+        classroom.release(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_released_library_stands_alone(tmp_path):
+    classroom.release(ROOT, tmp_path / "out")
+    code = "import mmlite; print(mmlite.__file__, len(mmlite.load('fashion', 'test')))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "out", capture_output=True, text=True
+    )
+    assert done.stdout.split() == [str(tmp_path / "out" / "mmlite" / "__init__.py"), "2000"]
+
+
+def test_lessons_have_names():
+    assert classroom.lesson_names(ROOT)["01"] == "contrastive"

@@ -371,6 +371,8 @@ def changes_its_input(a, b):
         (lambda a, b: a @ b, "raised RuntimeError: .*mat1 and mat2"),
         (lambda a: a, "raised TypeError"),
         (lambda a, b: a @ b.T * torch.nan, "the result holds NaN or infinities"),
+        (lambda a, b: 10**400, "a whole number of more than 63 bits"),
+        (lambda a, b: torch.zeros(1, 2, device="meta"), "the result lies on the meta device"),
         (lambda a, b: 0.5 + 0 * (a @ b.T), r"at \[0, \d\] expected .*, got 0.5"),
         (changes_its_input, "changed its inputs; work on a copy"),
         (0.5, "my_cosine_similarity is not a function but a float"),

@@ -41,7 +41,8 @@ class Exercise:
         function: the name of the function to write.
         reference: a right answer; the lesson goes on with it while the exercise is open.
         home: where a reader finds the reference, as a dotted name.
-        draw: draw(generator, size) returns the arguments of one case.
+        draw: draw(generator, size) returns the arguments of one case: tensors, numbers and
+            generators, or tuples of them, for these travel to the process of a student's answer.
         sizes: the cases of the instant check, smallest first.
         hidden_sizes: further cases that only grading uses.
         tolerance: greatest absolute and relative difference from the reference.
@@ -235,7 +236,11 @@ def _difference(expected: Any, got: Any, tolerance: float) -> str | None:
     wanted = torch.as_tensor(expected)
     if isinstance(got, bool) or not isinstance(got, (Tensor, int, float)):
         return f"expected {_kind(expected)}, got {_kind(got)}"
+    if isinstance(got, int) and abs(got) >= 2**63:
+        return "the result is a whole number of more than 63 bits"
     found = torch.as_tensor(got).detach()
+    if found.is_meta:
+        return "the result lies on the meta device, where tensors have no numbers"
     if found.shape != wanted.shape:
         return f"expected a result of shape {list(wanted.shape)}, got {list(found.shape)}"
     if found.is_complex() or (not wanted.is_floating_point() and found.is_floating_point()):

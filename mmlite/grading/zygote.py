@@ -1,0 +1,123 @@
+"""The process that workers are forked from: warmed with torch, and with nothing else.
+
+Importing torch takes seconds, so it is done once, and each worker is a fork. That is safe here:
+this process has one thread and has run no operation, so no lock and no thread pool is lost in the
+fork; it holds no reference, no mark and no file of the course, so a worker inherits no secret; and
+workers never meet, for each has namespaces (or at least limits and a keeper) of its own.
+"""
+
+import importlib.util
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from types import CodeType, ModuleType
+from typing import Any
+
+from mmlite.grading import isolation
+
+
+def main() -> None:
+    """Serve the grader over standard input, a socket: start workers and end them."""
+    control = socket.socket(fileno=os.dup(0))
+    plan = json.loads(control.recv(1 << 20))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the grader's to handle
+    try:
+        modules = read_modules()
+        if plan["namespaces"]:
+            isolation.enter_root(plan["root"], plan["readable"], plan["hidden"])
+        warm_up(modules)
+    except Exception as error:
+        control.sendall(json.dumps({"error": f"{type(error).__name__}: {error}"}).encode())
+        return
+    control.sendall(json.dumps({"ready": True}).encode())
+    serve(control, plan)
+
+
+def read_modules() -> dict[str, CodeType]:
+    """Return the worker's modules as code: their files are out of sight when they are run."""
+    names = [f"mmlite.grading.{name}" for name in ("notebook", "wire", "worker")]
+    return {name: importlib.util.find_spec(name).loader.get_code(name) for name in names}
+
+
+def warm_up(modules: dict[str, CodeType]) -> None:
+    """Import torch and the worker's modules, from inside the sandbox.
+
+    Raises:
+        IsolationError: a second thread runs, so that forking would not be safe.
+    """
+    for name, code in modules.items():
+        module = ModuleType(name)
+        sys.modules[name] = module
+        exec(code, module.__dict__)
+        setattr(sys.modules["mmlite.grading"], name.rpartition(".")[2], module)
+    tasks = "/proc/self/task"
+    if os.path.isdir(tasks) and len(os.listdir(tasks)) > 1:
+        raise isolation.IsolationError("importing torch started a thread")
+
+
+def serve(control: socket.socket, plan: dict[str, Any]) -> None:
+    """Fork a keeper for each request to start, end it on request, and all when the grader goes."""
+    keepers: dict[int, int] = {}
+    while True:
+        data, fds, _, _ = socket.recv_fds(control, 4096, 1)
+        if not data:
+            break
+        request = json.loads(data)
+        if "start" in request:
+            pid, alive = _fork_keeper(control, keepers, fds[0], request["start"], plan)
+            keepers[pid] = alive
+            reply = {"started": pid}
+        else:
+            pid = request["end"]
+            reply = {"code": _end(pid, keepers.pop(pid), request["patience"])}
+        control.sendall(json.dumps(reply).encode())
+    for pid, alive in keepers.items():
+        _end(pid, alive, 0)
+
+
+def _end(pid: int, alive: int, patience: float) -> int:
+    """End a worker and return its keeper's exit code.
+
+    Args:
+        pid: the keeper's.
+        alive: the keeper ends the worker when this closes.
+        patience: seconds to leave a worker that seems to have ended, so that its keeper sees how.
+    """
+    until = time.monotonic() + patience
+    done, status = os.waitpid(pid, os.WNOHANG)
+    while not done and time.monotonic() < until:
+        time.sleep(0.01)
+        done, status = os.waitpid(pid, os.WNOHANG)
+    os.close(alive)
+    return os.waitstatus_to_exitcode(status if done else os.waitpid(pid, 0)[1])
+
+
+def _fork_keeper(
+    control: socket.socket, keepers: dict[int, int], channel: int, start: dict, plan: dict
+) -> tuple[int, int]:
+    ended, alive = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(ended)
+        os.close(channel)
+        return pid, alive
+    control.close()
+    for fd in (alive, *keepers.values()):
+        os.close(fd)
+    limits = isolation.Limits(start["seconds"], start["memory"])
+
+    def work() -> None:
+        from mmlite.grading.worker import work
+
+        work(channel, channel)
+
+    isolation.exit_with(
+        lambda: isolation.keep(work, limits, ended, plan["namespaces"], start["user"])
+    )
+
+
+if __name__ == "__main__":
+    main()
