@@ -26,7 +26,7 @@ DEVICE = mmlite.device()
 METHODS = ("exact", "unrolled", "finite-difference", "first-order")
 VIRTUAL_LR = 0.1
 # encoder, D, images' side, images a batch: what fits in minutes on 2 CPU cores
-CPU = {"small_conv": (256, 28), "resnet18": (32, 32)}
+CPU = {"small_conv": (256, 28), "resnet18": (16, 32)}
 GPU = {"small_conv": (4096, 28), "resnet18": (512, 32)}
 
 
