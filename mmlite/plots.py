@@ -151,8 +151,8 @@ def points(
         for (name, (x, y)), marker in zip(series.items(), "os^Dvx*", strict=False):
             axes.scatter(x.cpu(), y.cpu(), label=name, marker=marker, s=18, alpha=0.7)
         axes.set(xlabel=xlabel, ylabel=ylabel)
-        if len(series) > 1:
-            axes.legend()
+        if len(series) > 1:  # beside the points, which lie anywhere
+            figure.legend(loc="outside upper left", ncols=2)
         return Picture(figure, alt)
 
 

@@ -151,8 +151,8 @@ class _Step:
         draws: the random states that the encoder began with.
         theta: θ.
         heads: the gradient with respect to h and the heads' parameters, with its graph.
-        gradient: ∇θ ℒ.
-        derivative: U′, entry by entry; once the step is taken.
+        gradient: ∇θ ℒ, until the step is taken.
+        derivative: U′, entry by entry, from then on.
     """
 
     x: Tensor
@@ -249,7 +249,7 @@ class LookaheadMetaMask(MetaMask):
         }
         if self.pending is not None:
             old = self.pending
-            direction = {name: d * gradient[name] for name, d in old.derivative.items()}
+            direction = {name: d.mul_(gradient[name]) for name, d in old.derivative.items()}
             with objective.left_alone(old.draws):
                 _, along = objective.tangent(old.theta, old.x, direction)
             self._move(self.mask.w.grad + old.heads.derivative_along(along, direction))
@@ -266,6 +266,7 @@ class LookaheadMetaMask(MetaMask):
                 name: step_derivative(optimizer, p, step.theta[name], step.gradient[name])
                 for name, p in self._objective().originals.items()
             }
+            step.gradient = {}  # as large as the network, and done with
 
     def _objective(self) -> Objective:
         return Objective(self.encoder, self.heads, self.mask, self.joint)
