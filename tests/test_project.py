@@ -94,6 +94,7 @@ ORDER = [
     "evaluation",
     "confounders",
     "metamask",
+    "checkpoints",
     "training",
 ]
 

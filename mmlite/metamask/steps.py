@@ -1,7 +1,8 @@
 """MetaMask's training steps: what `mmlite.fit` does with a mask around each of its steps."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -132,6 +133,20 @@ class MetaMask:
             )
         )
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the mask, its optimiser's state and the steps taken; the model keeps its own."""
+        return {
+            "mask": self.mask.state_dict(),
+            "mask_optimizer": self.mask_optimizer.state_dict(),
+            "steps": self.steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.mask.load_state_dict(state["mask"])
+        self.mask_optimizer.load_state_dict(state["mask_optimizer"])
+        self.steps = state["steps"]
+
     def _masked(self, h: Tensor) -> Tensor:
         return h * self.mask.mask.detach()  # the regular step does not train the mask
 
@@ -151,6 +166,25 @@ class _Step:
     draws: Draws
     gradient: Parameters
     derivative: Parameters | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        return own | {"draws": [self.draws.cpu, self.draws.cuda]}
+
+    @classmethod
+    def from_state_dict(cls, state: dict[str, Any], device: torch.device) -> "_Step":
+        def there(tensors):
+            return {name: t.to(device) for name, t in tensors.items()}
+
+        cpu, cuda = state["draws"]
+        return cls(
+            theta=there(state["theta"]),
+            w=state["w"].to(device),
+            views=tuple(x.to(device) for x in state["views"]),
+            draws=Draws(cpu, device, cuda if device.type == "cuda" else None),
+            gradient=there(state["gradient"]),
+            derivative=there(state["derivative"]),
+        )
 
 
 class LookaheadMetaMask(MetaMask):
@@ -221,6 +255,16 @@ class LookaheadMetaMask(MetaMask):
                     originals.items(), self.pending.gradient.values(), strict=True
                 )
             }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return also the step whose meta step is still to come."""
+        pending = None if self.pending is None else self.pending.state_dict()
+        return super().state_dict() | {"pending": pending}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        pending, device = state["pending"], self.mask.w.device
+        self.pending = None if pending is None else _Step.from_state_dict(pending, device)
 
     def _masked(self, h: Tensor) -> Tensor:
         return self.mask(h)  # its gradient comes from the regular backward pass
