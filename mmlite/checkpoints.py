@@ -23,6 +23,10 @@ class CheckpointError(RuntimeError):
     """A checkpoint is missing, damaged or another run's; the message names it and says why."""
 
 
+class CheckpointWarning(UserWarning):
+    """A run goes on, but not from the newest checkpoint."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """What a checkpoint file holds.

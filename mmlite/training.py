@@ -27,7 +27,13 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from mmlite.checkpoints import CheckpointError, exists, load_checkpoint, save_checkpoint
+from mmlite.checkpoints import (
+    CheckpointError,
+    CheckpointWarning,
+    exists,
+    load_checkpoint,
+    save_checkpoint,
+)
 from mmlite.data import ImageSet
 
 Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
@@ -255,7 +261,7 @@ class _Run:
         found = load_checkpoint(path, set_aside=True)
         found.check(settings)
         if found.note:
-            warnings.warn(found.note, stacklevel=3)
+            warnings.warn(found.note, CheckpointWarning, stacklevel=3)
         try:
             self.load_state_dict(found.state)
         except (KeyError, ValueError, RuntimeError) as error:
