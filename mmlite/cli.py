@@ -322,16 +322,13 @@ def train(options: argparse.Namespace) -> int:
 
 def _recipe(options: argparse.Namespace):
     """Return the recipe with the numbers that the command line gives in place of its own."""
-    from dataclasses import replace
-
     from mmlite.recipes import RECIPES, numbers
 
     if options.schedule and options.method != "metamask":
         raise ValueError(f"--schedule is of --method metamask, and {options.method} has none")
     given = {one.name: getattr(options, one.name) for one in numbers()}
-    return replace(
-        RECIPES[options.recipe], **{name: n for name, n in given.items() if n is not None}
-    )
+    changes = {name: number for name, number in given.items() if number is not None}
+    return RECIPES[options.recipe].but(**changes)
 
 
 def plan(recipe, options: argparse.Namespace) -> list[str]:

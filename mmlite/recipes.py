@@ -3,14 +3,14 @@
 A recipe is data alone, so that the command line can list them without waiting for PyTorch;
 `mmlite.runs` trains one. Another value for a run is a copy of the recipe:
 
-    replace(RECIPES["cifar10"], epochs=800, batch_size=1024)
+    RECIPES["cifar10"].but(epochs=800, batch_size=1024)
 
 `fashion-laptop` has the numbers of lessons 02 and 04. The others put that on ResNet-18 and larger
 sets with the sizes that are usual there (SimCLR, Chen et al. 2020, appendix B.9); none of their
 accuracies has been measured yet.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 METHODS = {
     "simclr": "NT-Xent alone",
@@ -77,6 +77,10 @@ class Recipe:
             if not (least < value < float("inf") if above else least <= value < float("inf")):
                 bound = "greater than" if above else "at least"
                 raise ValueError(f"{one.name} must be {bound} {least:g}, got {value}")
+
+    def but(self, **changes) -> "Recipe":
+        """Return the same recipe with other values."""
+        return replace(self, **changes)
 
 
 def numbers():

@@ -81,13 +81,13 @@ class Run:
         parts: what was trained.
         history: the losses.
         accuracies: what the representation is worth.
-        folder: where the checkpoint and the log are.
+        folder: where the checkpoint and the log are, or None.
     """
 
     parts: Parts
     history: History
     accuracies: Accuracies
-    folder: Path
+    folder: Path | None
 
     def table(self) -> str:
         """Return the accuracies as lines of text."""
@@ -176,7 +176,7 @@ def images_of(recipe: Recipe, split: str, download: bool = False) -> ImageSet:
 def train(
     recipe: Recipe,
     method: str,
-    out: str | Path,
+    out: str | Path | None = None,
     *,
     schedule: str = "paper",
     seed: int = 0,
@@ -190,7 +190,7 @@ def train(
     Args:
         recipe: of `mmlite.recipes`, perhaps with other numbers.
         method, schedule, seed: as for `build`; the seed also draws the order and the views.
-        out: the folder for the checkpoint and the log.
+        out: the folder for the checkpoint and the log; without one nothing is written.
         resume: go on from the folder's checkpoint if there is one, else start.
         progress, checkpoint_every: as for `mmlite.fit`.
         download: let torchvision fetch a set that is not there.
@@ -201,16 +201,16 @@ def train(
         TrainingError: the loss is not finite.
         ValueError: an argument is out of its range.
     """
-    folder, where = Path(out), device()
-    checkpoint = folder / CHECKPOINT
-    if exists(checkpoint) and not resume:
+    folder, where = None if out is None else Path(out), device()
+    checkpoint = None if folder is None else folder / CHECKPOINT
+    if checkpoint is not None and exists(checkpoint) and not resume:
         raise CheckpointError(
             f"there is a run in {folder} already; resume goes on with it, another folder starts "
             "another one"
         )
     parts = build(recipe, method, schedule, seed, channels_of(recipe), where)
     images = images_of(recipe, recipe.split, download).to(where)
-    history, log = History(), _Log(folder / LOG)
+    history, log = History(), None if folder is None else _Log(folder / LOG)
     started = time.perf_counter()
 
     def on_epoch(epoch: int) -> None:
@@ -223,7 +223,8 @@ def train(
         if parts.mask is not None:
             mask = parts.mask.mask.detach()
             line |= {"mask_least": float(mask.min()), "mask_greatest": float(mask.max())}
-        log.write(line)
+        if log is not None:
+            log.write(line)
 
     fit(
         parts.model,

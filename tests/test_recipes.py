@@ -4,7 +4,6 @@ import inspect
 import math
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 
@@ -49,8 +48,8 @@ def test_every_number_says_what_it_is():
 )
 def test_what_is_out_of_range_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        replace(RECIPES["cifar10"], **change)
-    assert replace(RECIPES["cifar10"], images=None).images is None
+        RECIPES["cifar10"].but(**change)
+    assert RECIPES["cifar10"].but(images=None).images is None
 
 
 def test_recipes_do_not_wait_for_torch():

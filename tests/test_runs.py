@@ -1,7 +1,6 @@
 """A recipe trained into a folder: its checkpoint, its log, its table, and going on with it."""
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
@@ -11,8 +10,8 @@ from mmlite.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from mmlite.evaluation import knn_accuracy
 from mmlite.recipes import RECIPES
 
-SMALL = replace(
-    RECIPES["fashion-laptop"], images=96, epochs=3, batch_size=32, dim=8, hidden=8, projection=4
+SMALL = RECIPES["fashion-laptop"].but(
+    images=96, epochs=3, batch_size=32, dim=8, hidden=8, projection=4
 )
 WAYS = [("simclr", "paper"), ("barlow-twins", "paper"), ("joint", "paper")]
 WAYS += [("metamask", "paper"), ("metamask", "lookahead")]
@@ -40,8 +39,8 @@ def test_each_method_trains_and_its_checkpoint_says_the_same(tmp_path, method, s
     readings = ["whole", "masked", "permuted mask"] if method == "metamask" else ["whole"]
     assert list(again.rows) == readings
     if method == "metamask":
-        assert float(run.parts.mask.mask.std()) > 0
-        assert log_of(tmp_path)[-1]["mask_greatest"] == float(run.parts.mask.mask.max())
+        assert float(run.parts.mask.mask.detach().std()) > 0
+        assert log_of(tmp_path)[-1]["mask_greatest"] == float(run.parts.mask.mask.detach().max())
 
 
 def test_the_table_holds_what_the_readers_say(tmp_path):
@@ -84,14 +83,12 @@ def test_a_stopped_run_goes_on_and_its_log_has_each_epoch_once(tmp_path, monkeyp
 
 
 def test_a_folder_with_a_run_is_not_written_over(tmp_path):
-    runs.train(replace(SMALL, epochs=1), "simclr", tmp_path, progress=False)
+    runs.train(SMALL.but(epochs=1), "simclr", tmp_path, progress=False)
     before = (tmp_path / "last.pt").read_bytes()
-    with pytest.raises(CheckpointError, match="there is a run in .* already; resume goes on"):
-        runs.train(replace(SMALL, epochs=1), "simclr", tmp_path, progress=False)
+    with pytest.raises(CheckpointError, match=r"there is a run in .* already; resume"):
+        runs.train(SMALL.but(epochs=1), "simclr", tmp_path, progress=False)
     with pytest.raises(CheckpointError, match="seed is 0 there and 1 here"):
-        runs.train(
-            replace(SMALL, epochs=1), "simclr", tmp_path, seed=1, resume=True, progress=False
-        )
+        runs.train(SMALL.but(epochs=1), "simclr", tmp_path, seed=1, resume=True, progress=False)
     assert (tmp_path / "last.pt").read_bytes() == before
 
 
@@ -117,7 +114,7 @@ def test_the_seed_draws_the_first_weights():
 
 def test_grey_garments_have_one_channel():
     assert runs.channels_of(SMALL) == 3
-    plain = replace(SMALL, background=None)
+    plain = SMALL.but(background=None)
     assert runs.images_of(plain, "train").images.shape[1] == runs.channels_of(plain) == 1
 
 
