@@ -5,10 +5,12 @@
     print(train(RECIPES["fashion-laptop"], "metamask", out="runs/first").table())
 
 The folder holds `last.pt`, the checkpoint, from which `evaluate` reads everything it needs, and
-`log.jsonl`, one line of JSON for each epoch.
+`log.jsonl`, one line of JSON for each epoch: the epoch's number, its mean loss, images a second and
+seconds since the start or the last resumption, and of a mask the least and the greatest entry.
 """
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
@@ -201,6 +203,10 @@ def train(
         TrainingError: the loss is not finite.
         ValueError: an argument is out of its range.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError(
+            "train knows one process so far; start it without torchrun, or unset WORLD_SIZE"
+        )
     folder, where = None if out is None else Path(out), device()
     checkpoint = None if folder is None else folder / CHECKPOINT
     if checkpoint is not None and exists(checkpoint) and not resume:

@@ -99,6 +99,20 @@ def test_a_checkpoint_without_a_recipe_is_refused(tmp_path):
     assert load_checkpoint(tmp_path / "last.pt").state == {"step": 1}
 
 
+def test_several_processes_are_refused_before_they_write_over_each_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="train knows one process so far; start it without"):
+        runs.train(SMALL, "simclr", tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = runs.train(SMALL.but(epochs=1), "simclr", progress=False)
+    assert len(run.history.loss) == 3
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_seed_draws_the_first_weights():
     first, same, other = (
         runs.build(SMALL, "simclr", seed=seed).model.state_dict()["1.0.weight"]
