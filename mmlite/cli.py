@@ -1,4 +1,4 @@
-"""The command `mmlite`: open a lesson, run, build and release lessons, grade a class."""
+"""The command `mmlite`: open, run, build and release lessons; grade a class; train a recipe."""
 
 import argparse
 import os
@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     releases.set_defaults(command=release_lessons)
 
     _add_grade(commands)
+    _add_training(commands)
     return parser
 
 
@@ -316,6 +317,225 @@ def _progress(path: Path, times: int = 1):
 
     total = times * len(code_cells(read_notebook(path)))
     return tqdm(total=total, desc=path.stem, unit="cell")
+
+
+# training
+
+
+def _add_training(commands) -> None:
+    """Add the commands train, evaluate and bench."""
+    from mmlite.recipes import METHODS, RECIPES, SCHEDULES, numbers
+
+    trains = commands.add_parser(
+        "train",
+        help="train a recipe into a folder and evaluate it",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Train a recipe into a folder, with a checkpoint (last.pt) and one line of "
+        "JSON an epoch\n(log.jsonl) in it, and print what the representation is worth.",
+        epilog="recipes:\n"
+        + "".join(f"  {name:15} {recipe.about}\n" for name, recipe in RECIPES.items())
+        + "\nmethods:\n"
+        + "".join(f"  {name:15} {about}\n" for name, about in METHODS.items())
+        + "\nexamples:\n"
+        "  mmlite train --recipe fashion-laptop --method simclr --out runs/simclr\n"
+        "  mmlite train --recipe fashion-laptop --method metamask --schedule lookahead \\\n"
+        "      --epochs 2 --seed 1 --out runs/mask\n"
+        "  mmlite train --recipe cifar10 --method joint --out runs/joint --dry-run\n"
+        "  mmlite train --recipe fashion-laptop --method simclr --out runs/simclr --resume\n"
+        "\nexit codes: 0 trained; 1 stopped on the way (the checkpoint stays); 2 not started, "
+        "because an\nargument is wrong, images are missing or the folder holds another run.",
+    )
+    trains.add_argument("--recipe", required=True, choices=RECIPES, metavar="NAME")
+    trains.add_argument("--method", required=True, choices=METHODS, metavar="METHOD")
+    trains.add_argument("--out", required=True, type=Path, metavar="DIR", help="the run's folder")
+    trains.add_argument(
+        "--schedule", choices=SCHEDULES, help="of metamask: paper (the default) or lookahead"
+    )
+    trains.add_argument("--seed", type=int, default=0, help="of weights, order and views (0)")
+    trains.add_argument(
+        "--resume", action="store_true", help="go on from DIR's checkpoint if there is one"
+    )
+    trains.add_argument(
+        "--dry-run", action="store_true", help="print the plan and exit; nothing is written"
+    )
+    trains.add_argument("--quiet", action="store_true", help="no progress bar")
+    trains.add_argument("--download", action="store_true", help="fetch a data set that is missing")
+    trains.add_argument(
+        "--checkpoint-every",
+        type=int,
+        metavar="STEPS",
+        help="write the checkpoint also within an epoch; by default after each",
+    )
+    own = trains.add_argument_group("numbers in place of the recipe's")
+    for one in numbers():
+        own.add_argument(
+            f"--{one.name.replace('_', '-')}",
+            type=float if "float" in str(one.type) else int,
+            metavar="NUMBER",
+            help=one.metadata["about"],
+        )
+    trains.set_defaults(command=_in_sentences(train))
+
+    evaluates = commands.add_parser(
+        "evaluate",
+        help="print what a checkpoint's representation is worth",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Rebuild the network of a checkpoint that `mmlite train` wrote and print its "
+        "accuracies.",
+        epilog="example:\n  mmlite evaluate runs/simclr/last.pt",
+    )
+    evaluates.add_argument("checkpoint", type=Path, help="the file, or the folder that it is in")
+    evaluates.set_defaults(command=_in_sentences(evaluate))
+
+    benches = commands.add_parser(
+        "bench",
+        help="list the benchmarks of a clone, or run one",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="List the scripts in benchmarks/, or run one; what follows its name goes to "
+        "it.",
+        epilog="examples:\n  mmlite bench\n  mmlite bench shortcut --seeds 2",
+    )
+    benches.add_argument("name", nargs="?", help="for instance views; without it they are listed")
+    benches.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    benches.set_defaults(command=bench)
+
+
+def _in_sentences(command):
+    """Return the command with its refusals as a sentence and an exit code: 2 before, 1 on the way.
+
+    Only these errors are sentences for a user; any other is a fault of ours, with its traceback.
+    """
+
+    def run(options: argparse.Namespace) -> int:
+        import warnings
+
+        from mmlite.checkpoints import CheckpointError, CheckpointWarning
+        from mmlite.data import DataError
+        from mmlite.training import TrainingError
+
+        def say(message) -> None:
+            print(f"mmlite: {message}", file=sys.stderr)
+
+        with warnings.catch_warnings():
+            show = warnings.showwarning
+
+            def show_ours(message, category, *where) -> None:
+                say(message) if category is CheckpointWarning else show(message, category, *where)
+
+            warnings.simplefilter("always", CheckpointWarning)
+            warnings.showwarning = show_ours
+            try:
+                return command(options)
+            except (ValueError, CheckpointError, DataError) as error:
+                say(error)
+                return 2
+            except TrainingError as error:
+                say(error)
+                return 1
+            except KeyboardInterrupt:
+                say("stopped; the same command with --resume goes on from the last checkpoint")
+                return 1
+
+    return run
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train a recipe, or with --dry-run print what would be trained."""
+    recipe = _recipe(options)
+    if options.dry_run:
+        print("\n".join(plan(recipe, options)))
+        return 0
+    from mmlite import runs
+
+    run = runs.train(
+        recipe,
+        options.method,
+        options.out,
+        schedule=options.schedule or "paper",
+        seed=options.seed,
+        resume=options.resume,
+        progress=not options.quiet,
+        download=options.download,
+        checkpoint_every=options.checkpoint_every,
+    )
+    print(run.table())
+    return 0
+
+
+def _recipe(options: argparse.Namespace):
+    """Return the recipe with the numbers that the command line gives in place of its own."""
+    from mmlite.recipes import RECIPES, numbers
+
+    if options.schedule and options.method != "metamask":
+        raise ValueError(f"--schedule is of --method metamask, and {options.method} has none")
+    given = {one.name: getattr(options, one.name) for one in numbers()}
+    changes = {name: number for name, number in given.items() if number is not None}
+    return RECIPES[options.recipe].but(**changes)
+
+
+def plan(recipe, options: argparse.Namespace) -> list[str]:
+    """Return the lines of a dry run: every number of the run, and what is in its folder."""
+    from mmlite.checkpoints import exists
+    from mmlite.data import device
+    from mmlite.recipes import METHODS, numbers
+    from mmlite.runs import CHECKPOINT
+
+    before = "" if recipe.background is None else f", backgrounds of strength {recipe.background:g}"
+    schedule = f", schedule {options.schedule or 'paper'}" if options.method == "metamask" else ""
+    there = exists(options.out / CHECKPOINT)
+    begin = "from the checkpoint there" if options.resume and there else "from the start"
+    if there and not options.resume:
+        begin = "refused: there is a run already; --resume goes on with it"
+    lines = [
+        f"recipe    {recipe.name}: {recipe.about}",
+        f"method    {options.method}{schedule}: {METHODS[options.method]}",
+        f"data      {recipe.data}/{recipe.split}{before}",
+        f"encoder   {recipe.encoder}, on {device()}",
+        f"folder    {options.out}, {begin}",
+        f"seed      {options.seed}",
+        "numbers",
+    ]
+    for one in numbers():
+        value = getattr(recipe, one.name)
+        shown = "all" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:g}"
+        lines.append(f"  {one.name:20} {shown:>8}  {one.metadata['about']}")
+    return lines
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Print the accuracies of a checkpoint."""
+    from mmlite import runs
+
+    print(runs.evaluate(options.checkpoint, tell=print).table())
+    return 0
+
+
+def bench(options: argparse.Namespace) -> int:
+    """List the benchmarks, or run one and return its exit code."""
+    from mmlite.classroom import find_course
+
+    folder = find_course() / "benchmarks"
+    scripts = {path.stem: path for path in sorted(folder.glob("*.py")) if path.stem != "common"}
+    if options.name is None:
+        for name, path in scripts.items():
+            print(f"{name:15} {_first_line(path)}")
+        return 0
+    if options.name not in scripts:
+        known = ", ".join(scripts) or "none here"
+        print(
+            f"mmlite: there is no benchmark {options.name!r}; there are: {known}", file=sys.stderr
+        )
+        return 2
+    command = [sys.executable, str(scripts[options.name]), *options.arguments]
+    return 1 if subprocess.run(command).returncode else 0
+
+
+def _first_line(path: Path) -> str:
+    """Return the first line of a script's docstring."""
+    import ast
+
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return text.partition("\n")[0]
 
 
 if __name__ == "__main__":

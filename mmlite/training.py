@@ -9,17 +9,31 @@ seeded generator, and leaves to `loss` what is learned:
         return nt_xent(z1, z2)
 
     fit(nn.Sequential(encoder, head), simclr, train, epochs=8)
+
+With `checkpoint=path` a run that is killed at any moment goes on with `resume=True` from the last
+file, and on a CPU ends with the weights, bit by bit, of one that was never stopped.
 """
 
 import math
 import time
-from collections.abc import Callable
+import warnings
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from mmlite.checkpoints import (
+    CheckpointError,
+    CheckpointWarning,
+    exists,
+    load_checkpoint,
+    save_checkpoint,
+)
 from mmlite.data import ImageSet
 
 Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
@@ -28,6 +42,14 @@ REFRESH = 0.5  # seconds between looks at the loss on a device where each look w
 
 class TrainingError(RuntimeError):
     """Training cannot go on; the message says at which step and why."""
+
+
+class Stateful(Protocol):
+    """What a checkpoint can keep: a module, an optimiser, a `MetaMask`."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> object: ...
 
 
 @dataclass
@@ -71,6 +93,12 @@ def fit(
     after_step: Callable[[torch.optim.Optimizer], None] | None = None,
     on_epoch: Callable[[int], None] | None = None,
     progress: bool = True,
+    history: History | None = None,
+    checkpoint: str | Path | None = None,
+    checkpoint_every: int | None = None,
+    resume: bool = False,
+    keep: Mapping[str, Stateful] | None = None,
+    description: Mapping[str, Any] | None = None,
 ) -> History:
     """Train `model` in place on `images` with AdamW and a warm-up and cosine schedule.
 
@@ -91,39 +119,62 @@ def fit(
             gradients are there, and when the step is taken (`mmlite.metamask`).
         on_epoch: called with the number of epochs done after each of them.
         progress: show a progress bar with the loss and images per second.
+        history: an empty one to fill in, for `on_epoch` to look at.
+        checkpoint: the file that the run is kept in, written after each epoch: weights,
+            optimiser, schedule, order of the images, random states, history.
+        checkpoint_every: write it after every k-th step too.
+        resume: go on from `checkpoint` if it is there, else start. A damaged file is set aside
+            with a warning for the one before it.
+        keep: what else the checkpoint has to hold, by name, for instance {"method": method} for a
+            `MetaMask`.
+        description: what else tells this run from others; a checkpoint of another is refused.
 
     Returns:
         The history of the run.
 
     Raises:
         ValueError: an argument is out of its range.
+        CheckpointError: the checkpoint is damaged, another run's or cannot be written; or it is
+            there and `resume` is False.
         TrainingError: the loss is NaN or infinite; the message names the step. On a CPU the model
             keeps the weights of the last good step.
     """
     _check_arguments(images, epochs, batch_size, learning_rate, weight_decay, warmup)
+    _check_checkpoint(checkpoint, checkpoint_every, resume)
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise ValueError("the model has no parameters to train")
     device = parameters[0].device
     pixels = images.images.to(device)
-    generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
     steps_per_epoch = len(images) // batch_size
     total = epochs * steps_per_epoch
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: warmup_cosine(step, total, warmup)
     )
-    history = History(steps_per_epoch=steps_per_epoch)
+    history = History() if history is None else history
+    history.steps_per_epoch = steps_per_epoch
+    kept = {"model": model, "optimizer": optimizer, "schedule": schedule, **(keep or {})}
+    run = _Run(kept, torch.Generator().manual_seed(seed), history, device)
+    settings = {
+        "images": _fingerprint(images) if checkpoint else "",
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "warmup": warmup,
+        "seed": seed,
+        **(description or {}),
+    }
+    if resume and exists(checkpoint):
+        run.resume(checkpoint, settings)
     watch = _LossWatch(history, device)
     model.train()
-    # Checkpoints will be read here and written at the end of each epoch: model, optimizer,
-    # schedule, generator and history are the whole state of a run.
-    started = time.perf_counter()
-    with tqdm(total=total, disable=not progress, unit="step", leave=False) as bar:
-        for epoch in range(epochs):
-            order = torch.randperm(len(images), generator=generator).to(device)
-            for batch in order[: steps_per_epoch * batch_size].split(batch_size):
-                value = loss(model, pixels[batch], generator)
+    begun, started = run.step, time.perf_counter()
+    with tqdm(total=total, initial=begun, disable=not progress, unit="step", leave=False) as bar:
+        while run.step < total:
+            for batch in run.rest_of_epoch(len(images), batch_size):
+                value = loss(model, pixels[batch], run.generator)
                 watch.add(value)
                 optimizer.zero_grad(set_to_none=True)
                 value.backward()
@@ -133,15 +184,90 @@ def fit(
                 if after_step is not None:
                     after_step(optimizer)
                 schedule.step()
+                run.step += 1
                 bar.update()
                 if watch.due():
-                    rate = len(history.loss) * batch_size / (time.perf_counter() - started)
+                    rate = (run.step - begun) * batch_size / (time.perf_counter() - started)
                     bar.set_postfix_str(f"loss {history.loss[-1]:.3f}, {rate:,.0f} images/s")
+                if checkpoint_every and run.step % checkpoint_every == 0 and run.within_epoch:
+                    watch.look()
+                    save_checkpoint(checkpoint, run.state_dict(), settings)
             watch.look()
+            seconds = time.perf_counter() - started
+            history.images_per_second = (run.step - begun) * batch_size / seconds
             if on_epoch is not None:
-                on_epoch(epoch + 1)
-    history.images_per_second = total * batch_size / (time.perf_counter() - started)
+                on_epoch(run.step // steps_per_epoch)
+            if checkpoint is not None:
+                save_checkpoint(checkpoint, run.state_dict(), settings)
     return history
+
+
+@dataclass
+class _Run:
+    """Everything that a run goes on from.
+
+    Attributes:
+        kept: the model, the optimiser, the schedule and what the caller adds, by name.
+        generator: draws the order of the images and the views.
+        history: its losses are kept; its times are of one sitting.
+        device: the model's.
+        step: steps taken.
+        order: of the images in this epoch, int64 [N].
+    """
+
+    kept: dict[str, Stateful]
+    generator: torch.Generator
+    history: History
+    device: torch.device
+    step: int = 0
+    order: Tensor | None = None
+
+    @property
+    def within_epoch(self) -> int:
+        """Steps taken in this epoch; 0 between two epochs."""
+        return self.step % self.history.steps_per_epoch
+
+    def rest_of_epoch(self, count: int, batch_size: int) -> tuple[Tensor, ...]:
+        """Return the batches, int64 [B], that this epoch has still to take."""
+        if not self.within_epoch:
+            self.order = torch.randperm(count, generator=self.generator)
+        full = self.history.steps_per_epoch * batch_size
+        order = self.order.to(self.device)
+        return order[self.within_epoch * batch_size : full].split(batch_size)
+
+    def state_dict(self) -> dict[str, Any]:
+        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        return {
+            "kept": {name: thing.state_dict() for name, thing in self.kept.items()},
+            "generator": self.generator.get_state(),
+            "random": {"cpu": torch.get_rng_state(), "cuda": cuda},
+            "loss": torch.tensor(self.history.loss, dtype=torch.float64),
+            "step": self.step,
+            "order": self.order,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, thing in self.kept.items():
+            thing.load_state_dict(state["kept"][name])
+        self.generator.set_state(state["generator"])
+        torch.set_rng_state(state["random"]["cpu"])
+        if self.device.type == "cuda" and state["random"]["cuda"] is not None:
+            torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
+        self.history.loss[:] = state["loss"].tolist()
+        self.step, self.order = state["step"], state["order"]
+
+    def resume(self, path: str | Path, settings: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint of this very run; warn if it is not the newest."""
+        found = load_checkpoint(path, set_aside=True)
+        found.check(settings)
+        if found.note:
+            warnings.warn(found.note, CheckpointWarning, stacklevel=3)
+        try:
+            self.load_state_dict(found.state)
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{found.path} holds another model or method than this run ({error})"
+            ) from error
 
 
 def warmup_cosine(step: int, total: int, warmup: float) -> float:
@@ -215,3 +341,23 @@ def _check_arguments(images, epochs, batch_size, learning_rate, weight_decay, wa
             "learning_rate must be greater than 0, weight_decay at least 0 and warmup in [0, 1), "
             f"got {learning_rate}, {weight_decay} and {warmup}"
         )
+
+
+def _check_checkpoint(path: str | Path | None, every: int | None, resume: bool) -> None:
+    if path is None:
+        if resume or every is not None:
+            raise ValueError("resume and checkpoint_every need checkpoint, the file to keep")
+        return
+    if every is not None and every < 1:
+        raise ValueError(f"checkpoint_every must be at least 1, got {every}")
+    if not resume and exists(path):
+        raise CheckpointError(
+            f"there is a checkpoint at {path} already; resume=True goes on from it, another path "
+            "starts another run"
+        )
+
+
+def _fingerprint(images: ImageSet) -> str:
+    """Return the images' name, number, shape and checksum: what a run may be resumed on."""
+    shape = "×".join(str(n) for n in images.images.shape)
+    return f"{images.name} {shape} {zlib.crc32(images.images.cpu().numpy().tobytes()):08x}"

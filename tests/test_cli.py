@@ -196,3 +196,93 @@ def wait_for_link(log: Path, server: subprocess.Popen, seconds: float = 120) -> 
         assert server.poll() is None, f"JupyterLab stopped:\n{log.read_text()}"
         time.sleep(0.2)
     raise AssertionError(f"no link after {seconds} s:\n{log.read_text()}")
+
+
+# training
+
+SMALL = ["--images", "64", "--batch-size", "32", "--epochs", "1", "--dim", "8", "--hidden", "8"]
+
+
+def train(out: Path, *more: str, method: str = "simclr") -> int:
+    given = ["--recipe", "fashion-laptop", "--method", method, "--out", str(out), *SMALL, *more]
+    return cli.main(["train", *given])
+
+
+def test_train_prints_a_table_and_evaluate_the_same(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MMLITE_DEVICE", "cpu")
+    assert train(tmp_path, "--schedule", "lookahead", method="metamask") == 0
+    printed = capsys.readouterr()
+    assert re.search(r"whole +0\.\d{3} +0\.\d{3}\nmasked +0\.\d{3}\npermuted", printed.out)
+    assert "step" in printed.err  # the progress bar
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
+    assert cli.main(["evaluate", str(tmp_path / "last.pt")]) == 0
+    again = capsys.readouterr().out
+    assert again.startswith("fashion-laptop, metamask (lookahead), seed 0, after 2 steps\n")
+    assert again.endswith(printed.out)
+    # done already: nothing is trained again
+    assert train(tmp_path, "--schedule", "lookahead", "--resume", method="metamask") == 0
+    assert capsys.readouterr().out == printed.out
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path, capsys):
+    assert train(tmp_path / "run", "--dry-run", "--learning-rate", "0.5", method="metamask") == 0
+    printed = capsys.readouterr().out
+    for line in (r"method +metamask, schedule paper", r"  images +64 ", r"  learning_rate +0\.5 "):
+        assert re.search(line, printed), line
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_train_refuses_is_a_sentence_and_exit_code_2(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MMLITE_DATA", str(tmp_path / "nothing"))
+    assert train(tmp_path / "run", "--quiet") == 0
+    capsys.readouterr()
+    for more, message in (
+        ([], "there is a run in"),
+        (["--resume", "--seed", "4"], "seed is 0 there and 4 here"),
+        (["--epochs", "0"], "epochs must be at least 1"),
+        (["--batch-size", "65", "--resume"], "batch_size must be between 2 and the number"),
+        (["--schedule", "paper"], "--schedule is of --method metamask, and simclr has none"),
+        (["--recipe", "cifar10", "--out", str(tmp_path / "c")], "cifar10 is missing or damaged"),
+    ):
+        assert train(tmp_path / "run", *more) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("mmlite: ")
+        assert message in error
+    (tmp_path / "run" / "last.pt").write_bytes(b"damaged")
+    assert cli.main(["evaluate", str(tmp_path / "run")]) == 2
+    assert "last.pt is damaged" in capsys.readouterr().err
+
+
+def test_a_run_that_stops_on_the_way_is_a_sentence_and_exit_code_1(tmp_path, capsys, monkeypatch):
+    from mmlite import runs
+
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "fit", stop)
+    assert train(tmp_path / "run") == 1
+    assert "stopped; the same command with --resume goes on" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert train(tmp_path / "hot", "--learning-rate", "1e30", "--warmup", "0", "--quiet") != 0
+    assert capsys.readouterr().err.startswith("mmlite: ")
+
+
+def test_bench_lists_scripts_runs_one_and_passes_its_exit_code(tmp_path, capfd, monkeypatch):
+    folder = course(tmp_path, "1")
+    (folder / "benchmarks").mkdir()
+    script = folder / "benchmarks" / "speed.py"
+    script.write_text('"""How fast.\n\nMore."""\nimport sys\nsys.exit("--fail" in sys.argv)\n')
+    monkeypatch.chdir(folder)
+    assert cli.main(["bench"]) == 0
+    assert capfd.readouterr().out.split(maxsplit=1) == ["speed", "How fast.\n"]
+    assert cli.main(["bench", "speed"]) == 0
+    assert cli.main(["bench", "speed", "--fail"]) == 1
+    assert cli.main(["bench", "sped"]) == 2
+    assert "there is no benchmark 'sped'; there are: speed" in capfd.readouterr().err
+
+
+def test_python_m_mmlite_is_the_command():
+    command = [sys.executable, "-m", "mmlite", "train", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "examples:" in done.stdout
+    assert "exit codes: 0 trained" in done.stdout

@@ -86,6 +86,7 @@ def test_the_tests_mirror_the_library():
 
 
 ORDER = [
+    "processes",
     "data",
     "views",
     "encoders",
@@ -94,6 +95,7 @@ ORDER = [
     "evaluation",
     "confounders",
     "metamask",
+    "checkpoints",
     "training",
 ]
 
@@ -104,6 +106,7 @@ def test_a_module_imports_only_from_those_before_it(name):
     files = sorted(package.glob("*.py")) or [package.with_suffix(".py")]
     source = "".join(path.read_text(encoding="utf-8") for path in files)
     imported = re.findall(r"^\s*(?:from|import) mmlite\.(\w+)", source, flags=re.MULTILINE)
+    imported += re.findall(r"^\s*from mmlite import (\w+)", source, flags=re.MULTILINE)
     assert set(imported) - {name} <= set(ORDER[: ORDER.index(name)])
 
 

@@ -2,11 +2,17 @@
 
 import itertools
 import math
+import random
+import subprocess
+import sys
+import time
 
+import interrupted
 import pytest
 import torch
 from torch import nn
 
+from mmlite.checkpoints import CheckpointError
 from mmlite.data import ImageSet
 from mmlite.training import History, TrainingError, fit, warmup_cosine
 
@@ -177,3 +183,119 @@ def test_a_seed_draws_the_same_views_on_a_gpu():
 def noisy_loss_on_device(model, batch, generator):
     noise = torch.rand(len(batch), 1, 2, 2, generator=generator).to(batch.device)
     return model(batch.float() / 255 + noise).square().mean()
+
+
+# checkpoints
+
+
+def equal(a, b) -> bool:
+    """Whether two nests of dictionaries and tensors are the same bit by bit."""
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[name], b[name]) for name in a)
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+@pytest.mark.parametrize("method", ["metamask", "lookahead"])
+@pytest.mark.parametrize("stop", [1, 6, 8, 20])
+def test_a_run_stopped_at_a_step_ends_bit_by_bit_as_one_that_was_not(tmp_path, method, stop):
+    wanted = interrupted.run(method, tmp_path / "whole", every=3)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.run(method, tmp_path / "stopped", every=3, stop=stop)
+    torch.manual_seed(99)  # what a new process begins with must not matter
+    found = interrupted.run(method, tmp_path / "stopped", every=3)
+    assert len(wanted["loss"]) == 20
+    assert equal(found, wanted)
+    assert equal(interrupted.run(method, tmp_path / "stopped", every=3), wanted)  # it is done
+
+
+def test_a_process_killed_at_random_moments_ends_bit_by_bit_as_one_that_was_not(tmp_path):
+    command = [sys.executable, interrupted.__file__, "lookahead"]
+    whole = subprocess.run(
+        [*command, str(tmp_path / "whole"), "1"], capture_output=True, text=True, check=True
+    )
+    seconds, draw = float(whole.stdout.split()[1]), random.Random(0)
+    for _ in range(3):
+        process = subprocess.Popen(
+            [*command, str(tmp_path / "killed"), "1"], stdout=subprocess.PIPE
+        )
+        assert process.stdout.readline() == b"begin\n"
+        time.sleep(draw.uniform(0, 0.6 * seconds))
+        process.kill()
+        process.wait(timeout=60)
+        process.stdout.close()
+    subprocess.run([*command, str(tmp_path / "killed"), "1"], capture_output=True, check=True)
+    found, wanted = (torch.load(tmp_path / name / "final.pt") for name in ("killed", "whole"))
+    assert equal(found, wanted)
+
+
+def test_a_damaged_checkpoint_falls_back_with_a_warning_and_the_run_ends_alike(tmp_path):
+    wanted = interrupted.run("metamask", tmp_path / "whole", every=3)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.run("metamask", tmp_path / "stopped", every=3, stop=12)
+    last = tmp_path / "stopped" / "last.pt"
+    last.write_bytes(last.read_bytes()[:1000])
+    with pytest.warns(UserWarning, match=r"last.pt is damaged .*going on from the one before it"):
+        found = interrupted.run("metamask", tmp_path / "stopped", every=3)
+    assert equal(found, wanted)
+
+
+def test_a_checkpoint_of_another_run_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "last.pt"
+    options = {"epochs": 2, "batch_size": 4, "progress": False, "checkpoint": path}
+    fit(model(), noisy_loss, images(), **options)
+    before = path.read_bytes()
+    with pytest.raises(CheckpointError, match=r"at .*last.pt already; resume=True goes on from it"):
+        fit(model(), noisy_loss, images(), **options)
+    for change, message in (
+        ({"epochs": 3}, "another run: epochs is 2 there and 3 here"),
+        ({"description": {"method": "x"}}, "method is 'not set' there and 'x' here"),
+        ({"images": images(24)}, "images is 'images 20×1×2×2 .*' there and 'images 24×1×2×2 .*'"),
+        ({"model": nn.Sequential(nn.Flatten(), nn.Linear(4, 5))}, "another model or method"),
+        ({"keep": {"more": model()}}, "holds another model or method than this run"),
+    ):
+        arguments = {"model": model(), "loss": noisy_loss, "images": images()} | options | change
+        with pytest.raises(CheckpointError, match=message):
+            fit(**arguments, resume=True)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("wrong", [{"resume": True}, {"checkpoint_every": 2}])
+def test_checkpoint_options_need_a_file(wrong):
+    with pytest.raises(ValueError, match="need checkpoint, the file to keep"):
+        fit(model(), noisy_loss, images(), epochs=1, batch_size=4, **wrong)
+
+
+def test_a_history_can_be_watched_after_each_epoch():
+    history, seen = History(), []
+    fit(
+        model(),
+        noisy_loss,
+        images(),
+        epochs=3,
+        batch_size=4,
+        history=history,
+        on_epoch=lambda epoch: seen.append((epoch, len(history.loss), len(history.epoch_loss))),
+        progress=False,
+    )
+    assert seen == [(1, 5, 1), (2, 10, 2), (3, 15, 3)]
+
+
+@pytest.mark.gpu
+def test_a_run_on_a_gpu_goes_on_with_its_own_random_state(tmp_path):
+    network = nn.Sequential(model(), nn.Dropout(0.5)).cuda()
+    torch.cuda.manual_seed(0)
+    options = {"epochs": 2, "batch_size": 4, "progress": False}
+    whole = fit(network, noisy_loss_on_device, images(), **options)
+
+    def stop(epoch):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    network = nn.Sequential(model(), nn.Dropout(0.5)).cuda()
+    torch.cuda.manual_seed(0)
+    options["checkpoint"] = tmp_path / "last.pt"
+    with pytest.raises(KeyboardInterrupt):
+        fit(network, noisy_loss_on_device, images(), on_epoch=stop, **options)
+    torch.cuda.manual_seed(99)
+    again = fit(network, noisy_loss_on_device, images(), resume=True, **options)
+    assert again.loss == pytest.approx(whole.loss, rel=1e-3)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -136,6 +137,20 @@ class MetaMask:
             )
         )
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the mask, its optimiser's state and the steps taken; the model keeps its own."""
+        return {
+            "mask": self.mask.state_dict(),
+            "mask_optimizer": self.mask_optimizer.state_dict(),
+            "steps": self.steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.mask.load_state_dict(state["mask"])
+        self.mask_optimizer.load_state_dict(state["mask_optimizer"])
+        self.steps = state["steps"]
+
     def _move(self, gradient: Tensor) -> None:
         self.mask.w.grad = gradient.to(self.mask.w.dtype)
         self.mask_optimizer.step()
@@ -150,6 +165,7 @@ class _Step:
         x: both views [2N, C, H, W].
         draws: the random states that the encoder began with.
         theta: θ.
+        h: the representation [2N, D].
         heads: the gradient with respect to h and the heads' parameters, with its graph.
         gradient: ∇θ ℒ, until the step is taken.
         derivative: U′, entry by entry, from then on.
@@ -158,9 +174,18 @@ class _Step:
     x: Tensor
     draws: Draws
     theta: Parameters
+    h: Tensor
     heads: HeadsGradient
     gradient: Parameters = field(default_factory=dict)
     derivative: Parameters = field(default_factory=dict)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all but the graph, which can be made anew from it."""
+        names = ("x", "draws", "theta", "h", "gradient", "derivative")
+        return {name: getattr(self, name) for name in names} | {
+            "draws": [self.draws.cpu, self.draws.cuda],
+            "w": self.heads.w.detach(),
+        }
 
 
 class _Known(torch.autograd.Function):
@@ -174,6 +199,19 @@ class _Known(torch.autograd.Function):
     @staticmethod
     def backward(ctx, outer):
         return None, None, *(outer * gradient for gradient in ctx.gradients)
+
+
+def _on_device(state: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Return what `_Step.state_dict` returned, on a device; random states stay on the CPU."""
+    cpu, cuda = state["draws"]
+    moved = {
+        name: {key: t.to(device) for key, t in value.items()}
+        if isinstance(value, dict)
+        else value.to(device)
+        for name, value in state.items()
+        if name != "draws"
+    }
+    return moved | {"draws": Draws(cpu, device, cuda if device.type == "cuda" else None)}
 
 
 class LookaheadMetaMask(MetaMask):
@@ -234,7 +272,8 @@ class LookaheadMetaMask(MetaMask):
             f"encoder.{name}": p.detach().clone() for name, p in self.encoder.named_parameters()
         }
         graph = {f"head.{name}": gradient[name] for name in heads}
-        self.coming = _Step(x, draws, theta, HeadsGradient(seen["w"], gradient["h"], graph))
+        kept = HeadsGradient(seen["w"], gradient["h"], graph)
+        self.coming = _Step(x, draws, theta, h.detach(), kept)
         originals = dict(self.heads.named_parameters()) | {"h": h, "w": self.mask.w}
         known = [g.detach() for g in gradient.values()]
         return _Known.apply(value.detach(), known, *(originals[name] for name in gradient))
@@ -270,6 +309,22 @@ class LookaheadMetaMask(MetaMask):
 
     def _objective(self) -> Objective:
         return Objective(self.encoder, self.heads, self.mask, self.joint)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return also the step whose meta step is still to come."""
+        pending = None if self.pending is None else self.pending.state_dict()
+        return super().state_dict() | {"pending": pending}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.pending, self.coming = None, None
+        if state["pending"] is not None:
+            kept = _on_device(state["pending"], self.mask.w.device)
+            objective = self._objective()
+            objective.w = kept.pop("w")
+            with objective.left_alone():  # the heads' graph is made anew, from the same numbers
+                heads = objective.heads_gradient(kept["theta"], kept["h"])
+            self.pending = _Step(**kept, heads=heads)
 
 
 @torch.no_grad()

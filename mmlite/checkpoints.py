@@ -1,0 +1,211 @@
+"""Checkpoints: one file that a stopped run goes on from, whole at every moment.
+
+A file is written beside its place under another name, flushed to the disk, and only then renamed,
+so a process killed at any moment leaves either the old file or the new one. The one before is kept
+as well. Files hold tensors, numbers, strings, lists and dictionaries alone, so reading one runs no
+code of whoever wrote it.
+"""
+
+import contextlib
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+FORMAT, VERSION = "mmlite checkpoint", 1
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint is missing, damaged or another run's; the message names it and says why."""
+
+
+class CheckpointWarning(UserWarning):
+    """A run goes on, but not from the newest checkpoint."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds.
+
+    Attributes:
+        description: what the run is: names with strings, numbers, booleans or None.
+        state: what the run goes on from.
+        path: the file that it was read from.
+        note: a sentence if that is not the file asked for, because it is missing or damaged;
+            otherwise empty.
+    """
+
+    description: dict[str, Any]
+    state: dict[str, Any]
+    path: Path
+    note: str = ""
+
+    def check(self, description: Mapping[str, Any]) -> None:
+        """Raise a CheckpointError that names the differences if it is of another run."""
+        own, other = self.description, dict(description)
+        differ = [
+            f"{name} is {own.get(name, 'not set')!r} there and {other.get(name, 'not set')!r} here"
+            for name in own | other
+            if own.get(name) != other.get(name) or (name in own) != (name in other)
+        ]
+        if differ:
+            raise CheckpointError(
+                f"{self.path} is a checkpoint of another run: {'; '.join(differ)}. Go on with the "
+                "settings of that run, or give this one a path of its own"
+            )
+
+
+def save_checkpoint(
+    path: str | Path, state: Mapping[str, Any], description: Mapping[str, Any]
+) -> None:
+    """Write a checkpoint so that a kill at any moment leaves a good one; keep the one before.
+
+    Args:
+        path: the file; the one that was there becomes `previous_path(path)`.
+        state: tensors, numbers, strings, None, and dicts, lists and tuples of them.
+        description: what the run is; `Checkpoint.check` compares it.
+
+    Raises:
+        CheckpointError: the folder cannot be written, or the disk is full. The old file stays.
+    """
+    path = Path(path)
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "description": dict(description),
+        "state": dict(state),
+    }
+    fresh = path.with_name(f"{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with fresh.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            os.replace(path, previous_path(path))
+        os.replace(fresh, path)
+        _flush_folder(path.parent)
+    # a full disk reaches us as an error of torch's writer
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(
+            f"the checkpoint {path} cannot be written ({_first_line(error)}); make room there or "
+            "give another path. The last one is as it was"
+        ) from error
+
+
+def load_checkpoint(path: str | Path, set_aside: bool = False) -> Checkpoint:
+    """Read a checkpoint onto the CPU; if it is missing or damaged, the one before it.
+
+    Args:
+        path: the file.
+        set_aside: rename a damaged file to "….damaged", so that a later save does not put it in
+            the place of the good one before it.
+
+    Raises:
+        CheckpointError: there is no good file: neither is there, both are damaged, or the file is
+            not a checkpoint of this course, or of a later version.
+    """
+    path = Path(path)
+    before = previous_path(path)
+    try:
+        return _read(path)
+    except (FileNotFoundError, _DamageError) as error:
+        fault = _fault(path, error)
+        damaged = isinstance(error, _DamageError)
+    try:
+        older = _read(before)
+    except FileNotFoundError:
+        mend = "there is no earlier one beside it" if damaged else "name an existing file"
+        raise CheckpointError(f"{fault}; {mend}") from None
+    except _DamageError as error:
+        raise CheckpointError(f"{fault}, and {_fault(before, error)}; start again") from None
+    if damaged and set_aside:
+        os.replace(path, path.with_name(f"{path.name}.damaged"))
+    note = f"{fault}; going on from the one before it, {before.name}"
+    return Checkpoint(older.description, older.state, before, note)
+
+
+def previous_path(path: str | Path) -> Path:
+    """Return where the checkpoint before the one at `path` is kept."""
+    path = Path(path)
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def exists(path: str | Path) -> bool:
+    """Whether there is a checkpoint at `path`, or the one before it."""
+    return Path(path).exists() or previous_path(path).exists()
+
+
+class _DamageError(Exception):
+    """A file that cannot be read to its end."""
+
+
+def _fault(path: Path, error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"there is no checkpoint {path}"
+    return f"the checkpoint {path} is damaged ({error})"
+
+
+def _read(path: Path) -> Checkpoint:
+    """Read one file, or raise FileNotFoundError, _DamageError or CheckpointError."""
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder; name the checkpoint file in it")
+    _check_sums(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    # an archive with good checksums that is not one of torch's, or holds more than data
+    except Exception as error:
+        raise CheckpointError(
+            f"{path} is not a checkpoint of mmlite ({_first_line(error)})"
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} is not a checkpoint of mmlite: torch can read it, but it is marked as none"
+        )
+    if content.get("version") != VERSION:
+        raise CheckpointError(
+            f"{path} has checkpoint format {content.get('version')}, and this version of mmlite "
+            f"reads format {VERSION}; use the version that wrote it"
+        )
+    if not all(isinstance(content.get(part), dict) for part in ("description", "state")):
+        raise CheckpointError(f"{path} is a checkpoint without a description and a state")
+    return Checkpoint(content["description"], content["state"], path)
+
+
+def _check_sums(path: Path) -> None:
+    """Raise _DamageError if a part of the archive lacks its checksum; torch.load checks none."""
+    try:
+        if path.stat().st_size == 0:
+            raise _DamageError("it is empty")
+        with zipfile.ZipFile(path) as archive:
+            bad = archive.testzip()
+    except FileNotFoundError:
+        raise
+    except PermissionError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error
+    # whatever random bytes make the archive's reader raise
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+        raise _DamageError(_first_line(error)) from error
+    except EOFError as error:
+        raise _DamageError("it ends too early") from error
+    if bad is not None:
+        raise _DamageError(f"the checksum of its part {bad} is wrong")
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename last through a power cut, where folders can be flushed (not on Windows)."""
+    with contextlib.suppress(PermissionError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

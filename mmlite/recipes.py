@@ -1,0 +1,137 @@
+"""Recipes: what to train on, with which network and numbers, by name.
+
+A recipe is data alone, so that the command line can list them without waiting for PyTorch;
+`mmlite.runs` trains one. Another value for a run is a copy of the recipe:
+
+    RECIPES["cifar10"].but(epochs=800, batch_size=1024)
+
+`fashion-laptop` has the numbers of lessons 02 and 04. The others put that on ResNet-18 and larger
+sets with the sizes that are usual there (SimCLR, Chen et al. 2020, appendix B.9); none of their
+accuracies has been measured yet.
+"""
+
+from dataclasses import dataclass, field, fields, replace
+
+METHODS = {
+    "simclr": "NT-Xent alone",
+    "barlow-twins": "Barlow Twins alone",
+    "joint": "NT-Xent + redundancy_weight · Barlow Twins, all dimensions alike",
+    "metamask": "the same, seen through a mask that meta-learning moves",
+}
+SCHEDULES = ("paper", "lookahead")
+ENCODERS = ("small_conv", "resnet18")
+
+
+def _number(default: float, about: str, least: float = 0, above: bool = False):
+    """Return a field that the command line can set, at least (or above) `least`."""
+    return field(default=default, metadata={"about": about, "least": least, "above": above})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A run but for its method and seed.
+
+    Attributes:
+        name, about: what the recipe is called, and a line on it.
+        data: the data set, for `mmlite.load`.
+        split: what is trained on; the accuracies are always of "train" and "test".
+        background: strength of a planted background, or None for the images as they are.
+        encoder: "small_conv" or "resnet18".
+        images, epochs, ...: see `mmlite train --help`.
+
+    Raises:
+        ValueError: a number is out of its range, or a name unknown.
+    """
+
+    name: str
+    about: str
+    data: str
+    split: str = "train"
+    background: float | None = None
+    encoder: str = "resnet18"
+    images: int | None = _number(None, "training images, the classes as equal as can be", 4)
+    dim: int = _number(512, "width D of the representation", 1)
+    hidden: int = _number(512, "width of the heads' hidden layer", 1)
+    projection: int = _number(128, "width P of the projections", 1)
+    epochs: int = _number(200, "passes over the images", 1)
+    batch_size: int = _number(512, "images in a batch, of all processes together", 2)
+    learning_rate: float = _number(1e-3, "AdamW's, at its peak", above=True)
+    weight_decay: float = _number(1e-4, "AdamW's")
+    warmup: float = _number(0.05, "share of the steps over which the learning rate rises")
+    crop: float = _number(0.2, "least share of an image that a view keeps", above=True)
+    jitter: float = _number(0.4, "strength of the views' colour jitter")
+    temperature: float = _number(0.2, "τ of NT-Xent", above=True)
+    redundancy_weight: float = _number(0.02, "α, the weight of Barlow Twins in joint and metamask")
+    off_diagonal: float = _number(0.05, "λ of Barlow Twins")
+    mask_learning_rate: float = _number(0.05, "Adam's, of the mask's logits", above=True)
+    virtual_lr: float = _number(0.1, "η, the virtual step of the schedule paper")
+
+    def __post_init__(self) -> None:
+        if self.encoder not in ENCODERS:
+            raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}, got {self.encoder!r}")
+        for one in numbers():
+            value, least = getattr(self, one.name), one.metadata["least"]
+            if value is None and one.default is None:
+                continue
+            above = one.metadata["above"]
+            if not (least < value < float("inf") if above else least <= value < float("inf")):
+                bound = "greater than" if above else "at least"
+                raise ValueError(f"{one.name} must be {bound} {least:g}, got {value}")
+
+    def but(self, **changes) -> "Recipe":
+        """Return the same recipe with other values."""
+        return replace(self, **changes)
+
+
+def numbers():
+    """Return the fields of a recipe that the command line can set."""
+    return [one for one in fields(Recipe) if "about" in one.metadata]
+
+
+_LAPTOP = {
+    "encoder": "small_conv",
+    "dim": 128,
+    "hidden": 256,
+    "projection": 64,
+    "batch_size": 128,
+    "learning_rate": 2e-3,
+    "warmup": 0.1,
+    "crop": 0.4,
+    "jitter": 0.8,
+    "off_diagonal": 0.1,
+}
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            "fashion-laptop",
+            "5,000 garments before planted backgrounds, a small network: minutes on 2 CPU cores",
+            "fashion",
+            background=0.25,
+            images=5000,
+            epochs=8,
+            **_LAPTOP,
+        ),
+        Recipe(
+            "fashion-gpu",
+            "all 10,000 shipped garments before planted backgrounds, ResNet-18",
+            "fashion",
+            background=0.25,
+            epochs=100,
+            jitter=0.8,
+        ),
+        Recipe("cifar10", "CIFAR-10, ResNet-18 with the CIFAR stem", "cifar10"),
+        Recipe("cifar100", "CIFAR-100, ResNet-18 with the CIFAR stem", "cifar100"),
+        Recipe(
+            "stl10",
+            "STL-10's 100,000 unlabelled images of 96 × 96, ResNet-18",
+            "stl10",
+            split="unlabeled",
+            batch_size=256,
+        ),
+        Recipe(
+            "tiny-imagenet", "Tiny ImageNet's 200 classes at 64 × 64, ResNet-18", "tiny-imagenet"
+        ),
+    )
+}

@@ -1,0 +1,347 @@
+"""A recipe trained into a folder, and what came of it.
+
+    from mmlite.recipes import RECIPES
+    from mmlite.runs import train
+    print(train(RECIPES["fashion-laptop"], "metamask", out="runs/first").table())
+
+The folder holds `last.pt`, the checkpoint, from which `evaluate` reads everything it needs, and
+`log.jsonl`, one line of JSON for each epoch: the epoch's number, its mean loss, images a second and
+seconds since the start or the last resumption, and of a mask the least and the greatest entry.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmlite.checkpoints import CheckpointError, exists, load_checkpoint
+from mmlite.contrastive import nt_xent
+from mmlite.data import ImageSet, device, load, plant_background
+from mmlite.encoders import encode, projector, resnet18, small_conv
+from mmlite.evaluation import knn_accuracy, linear_probe_accuracy
+from mmlite.metamask import DimensionalMask, LookaheadMetaMask, MetaMask
+from mmlite.recipes import METHODS, SCHEDULES, Recipe
+from mmlite.redundancy import barlow_twins
+from mmlite.training import History, Loss, fit
+from mmlite.views import TwoViews
+
+CHECKPOINT, LOG = "last.pt", "log.jsonl"
+PREFIX = "recipe."  # of a recipe's fields in a checkpoint's description
+
+
+@dataclass
+class Parts:
+    """What a method trains, on one device.
+
+    Attributes:
+        encoder: from [N, C, H, W] to h [N, D].
+        model: what `fit` trains.
+        loss: for `fit`.
+        mask: the mask [D] that the method learned so far, or None if it has none.
+        options: further arguments of `fit`: hooks, and what to keep.
+    """
+
+    encoder: nn.Module
+    model: nn.Module
+    loss: Loss
+    mask: DimensionalMask | None
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Accuracies:
+    """Test accuracies 0..1 of a representation by reader and reading.
+
+    Attributes:
+        rows: by reading ("whole", "masked", "permuted mask"), then by reader: "kNN", and for the
+            whole "linear probe".
+    """
+
+    rows: dict[str, dict[str, float]]
+
+    def table(self) -> str:
+        """Return the accuracies as lines of text."""
+        readers = list(next(iter(self.rows.values())))
+        lines = [f"{'':16}" + "".join(f"{reader:>14}" for reader in readers)]
+        for reading, row in self.rows.items():
+            cells = [f"{row[reader]:.3f}" if reader in row else "" for reader in readers]
+            lines.append(f"{reading:16}" + "".join(f"{cell:>14}" for cell in cells).rstrip())
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        parts: what was trained.
+        history: the losses.
+        accuracies: what the representation is worth.
+        folder: where the checkpoint and the log are, or None.
+    """
+
+    parts: Parts
+    history: History
+    accuracies: Accuracies
+    folder: Path | None
+
+    def table(self) -> str:
+        """Return the accuracies as lines of text."""
+        return self.accuracies.table()
+
+
+def build(
+    recipe: Recipe,
+    method: str,
+    schedule: str = "paper",
+    seed: int = 0,
+    channels: int = 3,
+    where: torch.device | str = "cpu",
+) -> Parts:
+    """Return the networks, loss and hooks of a method; the seed draws the first weights.
+
+    Args:
+        recipe: of `mmlite.recipes`.
+        method: "simclr", "barlow-twins", "joint" or "metamask".
+        schedule: of "metamask": "paper" or "lookahead".
+        seed: of the first weights.
+        channels: C, the images' channels.
+        where: the device.
+
+    Raises:
+        ValueError: an unknown method or schedule.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    if schedule not in SCHEDULES:
+        raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}")
+    torch.manual_seed(seed)
+    encoder = {"small_conv": small_conv, "resnet18": resnet18}[recipe.encoder](channels, recipe.dim)
+    heads = [
+        projector(recipe.dim, recipe.hidden, recipe.projection).to(where)
+        for _ in range(1 if method in ("simclr", "barlow-twins") else 2)
+    ]
+    encoder.to(where)
+    views = TwoViews(crop=(recipe.crop, 1.0), jitter=recipe.jitter)
+
+    def contrastive(z1: Tensor, z2: Tensor) -> Tensor:
+        return nt_xent(z1, z2, recipe.temperature)
+
+    def redundancy(z1: Tensor, z2: Tensor) -> Tensor:
+        return barlow_twins(z1, z2, recipe.off_diagonal)
+
+    if len(heads) == 1:
+        of_views = contrastive if method == "simclr" else redundancy
+
+        def loss(model: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
+            return of_views(*model(torch.cat(views(images, generator))).chunk(2))
+
+        return Parts(encoder, nn.Sequential(encoder, heads[0]), loss, None, {})
+    mask = DimensionalMask(recipe.dim).to(where)
+    lookahead = method == "metamask" and schedule == "lookahead"
+    meta = (LookaheadMetaMask if lookahead else MetaMask)(
+        encoder,
+        *heads,
+        mask,
+        torch.optim.Adam(mask.parameters(), recipe.mask_learning_rate),
+        views,
+        redundancy_weight=recipe.redundancy_weight,
+        contrastive_loss=contrastive,
+        redundancy_loss=redundancy,
+        **({} if lookahead else {"virtual_lr": recipe.virtual_lr}),
+    )
+    if method == "joint":  # its mask stays at 1/2 everywhere
+        return Parts(encoder, meta.model, meta.loss, None, {})
+    options: dict[str, Any] = {"after_step": meta.after_step, "keep": {"method": meta}}
+    if lookahead:
+        options["before_step"] = meta.before_step
+    return Parts(encoder, meta.model, meta.loss, mask, options)
+
+
+def images_of(recipe: Recipe, split: str, download: bool = False) -> ImageSet:
+    """Return a recipe's images on the CPU, before their backgrounds if it plants them.
+
+    Raises:
+        DataError: they are missing or damaged.
+    """
+    size = recipe.images if split == recipe.split else None
+    images = load(recipe.data, split, size=size, download=download)
+    return images if recipe.background is None else plant_background(images, recipe.background)
+
+
+def train(
+    recipe: Recipe,
+    method: str,
+    out: str | Path | None = None,
+    *,
+    schedule: str = "paper",
+    seed: int = 0,
+    resume: bool = False,
+    progress: bool = True,
+    download: bool = False,
+    checkpoint_every: int | None = None,
+) -> Run:
+    """Train a recipe into a folder and evaluate it.
+
+    Args:
+        recipe: of `mmlite.recipes`, perhaps with other numbers.
+        method, schedule, seed: as for `build`; the seed also draws the order and the views.
+        out: the folder for the checkpoint and the log; without one nothing is written.
+        resume: go on from the folder's checkpoint if there is one, else start.
+        progress, checkpoint_every: as for `mmlite.fit`.
+        download: let torchvision fetch a set that is not there.
+
+    Raises:
+        CheckpointError: the folder holds another run, or this one and `resume` is False.
+        DataError: images are missing or damaged.
+        TrainingError: the loss is not finite.
+        ValueError: an argument is out of its range.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError(
+            "train knows one process so far; start it without torchrun, or unset WORLD_SIZE"
+        )
+    folder, where = None if out is None else Path(out), device()
+    checkpoint = None if folder is None else folder / CHECKPOINT
+    if checkpoint is not None and exists(checkpoint) and not resume:
+        raise CheckpointError(
+            f"there is a run in {folder} already; resume goes on with it, another folder starts "
+            "another one"
+        )
+    parts = build(recipe, method, schedule, seed, channels_of(recipe), where)
+    images = images_of(recipe, recipe.split, download).to(where)
+    history, log = History(), None if folder is None else _Log(folder / LOG)
+    started = time.perf_counter()
+
+    def on_epoch(epoch: int) -> None:
+        line = {
+            "epoch": epoch,
+            "loss": history.epoch_loss[epoch - 1],
+            "images_per_second": round(history.images_per_second, 1),
+            "seconds": round(time.perf_counter() - started, 2),
+        }
+        if parts.mask is not None:
+            mask = parts.mask.mask.detach()
+            line |= {"mask_least": float(mask.min()), "mask_greatest": float(mask.max())}
+        if log is not None:
+            log.write(line)
+
+    fit(
+        parts.model,
+        parts.loss,
+        images,
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        warmup=recipe.warmup,
+        seed=seed,
+        on_epoch=on_epoch,
+        progress=progress,
+        history=history,
+        checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every,
+        resume=resume,
+        description=describe(recipe, method, schedule, seed),
+        **parts.options,
+    )
+    return Run(parts, history, accuracies(recipe, parts, seed), folder)
+
+
+def evaluate(checkpoint: str | Path, tell: Callable[[str], None] = lambda line: None) -> Accuracies:
+    """Return the accuracies of a checkpoint that `train` wrote, finished or not.
+
+    Args:
+        checkpoint: the file, or the folder that it is in.
+        tell: called with a sentence if the file is not the newest, and with what it holds.
+
+    Raises:
+        CheckpointError: there is none, it is damaged, or it is of a run without a recipe.
+        DataError: images are missing or damaged.
+    """
+    path = Path(checkpoint)
+    found = load_checkpoint(path / CHECKPOINT if path.is_dir() else path)
+    described = found.description
+    try:
+        recipe = Recipe(**{one.name: described[f"{PREFIX}{one.name}"] for one in fields(Recipe)})
+        method, schedule, seed = (described[name] for name in ("method", "schedule", "seed"))
+    except KeyError as error:
+        raise CheckpointError(
+            f"{found.path} was not written by `mmlite train`, so there is no recipe in it to "
+            "rebuild its network from"
+        ) from error
+    if found.note:
+        tell(found.note)
+    parts = build(recipe, method, schedule or "paper", seed, channels_of(recipe), device())
+    parts.model.load_state_dict(found.state["kept"]["model"])
+    if parts.mask is not None:
+        parts.options["keep"]["method"].load_state_dict(found.state["kept"]["method"])
+    named = method if schedule is None else f"{method} ({schedule})"
+    tell(f"{recipe.name}, {named}, seed {seed}, after {found.state['step']:,} steps")
+    return accuracies(recipe, parts, seed)
+
+
+def accuracies(recipe: Recipe, parts: Parts, seed: int = 0) -> Accuracies:
+    """Return the test accuracies of what was trained: whole and, with a mask, through it.
+
+    A linear layer absorbs any mask, and the probe standardises each dimension first: so a mask
+    does nothing to the probe, which reads the whole alone. A mask whose entries are shuffled says
+    what any mask of these values would do (the seed draws the shuffle).
+    """
+    where = next(parts.encoder.parameters()).device
+    train_set, test_set = (images_of(recipe, split).to(where) for split in ("train", "test"))
+    h, fresh = encode(parts.encoder, train_set), encode(parts.encoder, test_set)
+    labels = train_set.labels, test_set.labels
+    weights = {"whole": torch.ones(h.shape[1], device=h.device)}
+    if parts.mask is not None:
+        mask = parts.mask.mask.detach()
+        order = torch.randperm(len(mask), generator=torch.Generator().manual_seed(seed))
+        weights |= {"masked": mask, "permuted mask": mask[order.to(mask.device)]}
+    rows = {}
+    for reading, weight in weights.items():
+        labelled = h * weight, labels[0], fresh * weight, labels[1]
+        rows[reading] = {"kNN": knn_accuracy(*labelled, k=min(20, len(h)))}
+        if reading == "whole":
+            rows[reading]["linear probe"] = linear_probe_accuracy(*labelled)
+    return Accuracies(rows)
+
+
+def describe(recipe: Recipe, method: str, schedule: str, seed: int) -> dict[str, Any]:
+    """Return what tells this run from others, for its checkpoint."""
+    own = {f"{PREFIX}{name}": value for name, value in asdict(recipe).items()}
+    return own | {
+        "method": method,
+        "schedule": schedule if method == "metamask" else None,
+        "seed": seed,
+    }
+
+
+def channels_of(recipe: Recipe) -> int:
+    """Return C: fashion is grey unless it stands before a background."""
+    return 1 if recipe.data.startswith("fashion") and recipe.background is None else 3
+
+
+class _Log:
+    """One line of JSON for each epoch. A resumed run takes back the lines of epochs it repeats."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, line: dict[str, Any]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [old for old in self._lines() if old["epoch"] < line["epoch"]]
+        text = "".join(json.dumps(one) + "\n" for one in [*kept, line])
+        fresh = self.path.with_name(f"{self.path.name}.tmp")
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(self.path)
+
+    def _lines(self) -> list[dict[str, Any]]:
+        if not self.path.exists():
+            return []
+        return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]

@@ -1,0 +1,142 @@
+"""Two and three real processes against one that holds the whole batch."""
+
+import os
+import time
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.autograd import forward_ad
+
+from mmlite import processes
+from mmlite.contrastive import nt_xent
+from mmlite.redundancy import barlow_twins, cross_correlation
+
+LOSSES = {
+    "nt_xent": lambda z1, z2: nt_xent(z1, z2, 0.3),
+    "barlow_twins": lambda z1, z2: barlow_twins(z1, z2, 0.05),
+    "weighted correlation": lambda z1, z2: (cross_correlation(z1, z2) * weights(z1)).sum(),
+}
+SHARDS = [[3, 3], [4, 1], [1, 2, 3]]
+
+
+def weights(z):
+    return torch.linspace(-1, 2, z.shape[1] ** 2, dtype=z.dtype).view(z.shape[1], -1)
+
+
+def problem(count: int):
+    """Return images of one batch and a matrix that projects them, all float64."""
+    draw = torch.Generator().manual_seed(count)
+    x1, x2 = torch.randn(2, count, 5, dtype=torch.float64, generator=draw)
+    return x1, x2, torch.randn(5, 4, dtype=torch.float64, generator=draw)
+
+
+def derivatives(name: str, x1, x2, start, average) -> list[torch.Tensor]:
+    """Return a loss, its gradient along all of W, the gradient of that one's square, a tangent."""
+    weight = start.clone().requires_grad_()
+    value = LOSSES[name](x1 @ weight, x2 @ weight)
+    (gradient,) = torch.autograd.grad(value, weight, create_graph=True)
+    mean = average(gradient)
+    (twice,) = torch.autograd.grad(mean.square().sum(), weight)
+    found = [value.detach(), mean.detach().clone(), average(twice).detach().clone()]
+    return found
+
+
+def run(rank: int, sizes: list[int], folder: str) -> None:
+    """One process: write what it finds."""
+    join(rank, len(sizes), folder)
+    x1, x2, start = problem(sum(sizes))
+    own = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
+    with processes.one_batch(sizes):
+
+        def average(gradient):
+            return processes.total(gradient) / len(sizes)
+
+        found = {name: derivatives(name, x1[own], x2[own], start, average) for name in LOSSES}
+        with forward_ad.dual_level():
+            dual = forward_ad.make_dual(x1[own], x2[own])
+            summed = forward_ad.unpack_dual(processes.total(dual.sum(0)))
+        found["tangent"] = [summed.primal, summed.tangent]
+        found["correlation"] = [cross_correlation(x1[own], x2[own])]
+    mine = [torch.full((2,), float(rank)), torch.full((1, 3), 2.0 * rank)]
+    processes.average(mine)
+    found["average"] = mine
+    torch.save(found, os.path.join(folder, f"{rank}.pt"))
+    dist.destroy_process_group()
+
+
+def join(rank: int, count: int, folder: str) -> None:
+    from datetime import timedelta
+
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/meet",
+        rank=rank,
+        world_size=count,
+        timeout=timedelta(seconds=60),
+    )
+
+
+@pytest.mark.parametrize("sizes", SHARDS, ids=str)
+def test_shards_have_the_whole_batchs_losses_and_derivatives(sizes, tmp_path):
+    mp.spawn(run, (sizes, str(tmp_path)), nprocs=len(sizes))
+    x1, x2, start = problem(sum(sizes))
+    for rank in range(len(sizes)):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        for name in LOSSES:
+            wanted = derivatives(name, x1, x2, start, lambda gradient: gradient)
+            for got, want in zip(found[name], wanted, strict=True):
+                assert torch.allclose(got, want, rtol=1e-10, atol=1e-12), (rank, name)
+        assert torch.allclose(found["tangent"][0], x1.sum(0))
+        assert torch.allclose(found["tangent"][1], x2.sum(0))
+        assert torch.allclose(found["correlation"][0], cross_correlation(x1, x2))
+        middle = (len(sizes) - 1) / 2
+        assert found["average"][0].tolist() == [middle, middle]
+        assert found["average"][1].tolist() == [[2 * middle] * 3]
+
+
+def leave(rank: int, folder: str) -> None:
+    """Process 1 dies without a word; process 0 writes what it is told."""
+    join(rank, 2, folder)
+    if rank == 1:
+        os._exit(0)
+    try:
+        with processes.one_batch([2, 2]):
+            for _ in range(2):
+                processes.total(torch.ones(2))
+    except processes.ProcessError as error:
+        with open(os.path.join(folder, "told"), "w") as file:
+            file.write(str(error))
+
+
+def test_a_process_that_dies_stops_the_other_with_a_sentence_within_a_minute(tmp_path):
+    started = time.monotonic()
+    mp.spawn(leave, (str(tmp_path),), nprocs=2)
+    assert time.monotonic() - started < 60
+    told = (tmp_path / "told").read_text()
+    assert told.startswith("process 0 stops, because another process has stopped or does not ans")
+
+
+def test_one_process_alone_changes_nothing():
+    x1, x2, _ = problem(6)
+    with processes.one_batch([6]):
+        assert not processes.shared()
+        assert processes.total(x1) is x1
+        assert processes.rows_of_all(x1) is x1
+        assert torch.equal(nt_xent(x1, x2), nt_xent(x1, x2))
+    processes.average([x1])
+    assert torch.equal(x1, problem(6)[0])
+
+
+def test_shares_are_even_and_more_processes_than_images_are_refused():
+    assert processes.shard_sizes(10, 4) == [3, 3, 2, 2]
+    assert processes.shard_sizes(3, 3) == [1, 1, 1]
+    with pytest.raises(ValueError, match="3 images cannot be shared among 4 processes"):
+        processes.shard_sizes(3, 4)
+    with (
+        pytest.raises(ValueError, match="at least 1 for each of the 1 processes, got"),
+        processes.one_batch([2, 2]),
+    ):
+        pass
