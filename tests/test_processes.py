@@ -102,20 +102,20 @@ def leave(rank: int, folder: str) -> None:
     join(rank, 2, folder)
     if rank == 1:
         os._exit(0)
+    started = time.monotonic()
     try:
         with processes.one_batch([2, 2]):
             for _ in range(2):
                 processes.total(torch.ones(2))
     except processes.ProcessError as error:
         with open(os.path.join(folder, "told"), "w") as file:
-            file.write(str(error))
+            file.write(f"{time.monotonic() - started}\n{error}")
 
 
 def test_a_process_that_dies_stops_the_other_with_a_sentence_within_a_minute(tmp_path):
-    started = time.monotonic()
     mp.spawn(leave, (str(tmp_path),), nprocs=2)
-    assert time.monotonic() - started < 60
-    told = (tmp_path / "told").read_text()
+    seconds, told = (tmp_path / "told").read_text().split("\n", 1)
+    assert float(seconds) < 60  # without the start of two processes, which a busy machine draws out
     assert told.startswith("process 0 stops, because another process has stopped or does not ans")
 
 
