@@ -680,6 +680,25 @@ def test_lookahead_is_the_derivative_of_the_next_loss(name, every):
         assert float(moves[first + 1][dimension]) == pytest.approx(quotient, rel=1e-4, abs=1e-7)
 
 
+def test_lookahead_leaves_frozen_parameters_out():
+    torch.manual_seed(0)
+    encoder, mask = small_conv(1, 8), DimensionalMask(8)
+    encoder[1].weight.requires_grad_(False)
+    method = LookaheadMetaMask(
+        encoder,
+        projector(8, 8, 4),
+        projector(8, 8, 4),
+        mask,
+        torch.optim.SGD(mask.parameters(), 1.0),
+        TwoViews(),
+    )
+    before = encoder[1].weight.clone()
+    hooks = {"before_step": method.before_step, "after_step": method.after_step}
+    fit(method.model, method.loss, plain_images(), epochs=1, batch_size=16, **hooks)
+    assert torch.equal(encoder[1].weight, before)
+    assert float(mask.w.detach().abs().max()) > 0
+
+
 def test_lookahead_repeats_the_draws_of_dropout():
     torch.manual_seed(0)
     encoder, mask = odd_network(8), DimensionalMask(8)

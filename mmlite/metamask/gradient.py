@@ -170,10 +170,7 @@ def meta_gradient(
 
 def _exact(objective: "Objective", x: Tensor, outer_x: Tensor, lr: float) -> Tensor:
     theta = objective.parameters
-    _, gradient = objective.gradients(theta, x)
-    virtual = objective.step(theta, gradient, lr)
-    del gradient  # the next pass is the one that holds most
-    direct, v = objective.gradients(virtual, outer_x)
+    direct, v = _up_to_first_order(objective, x, outer_x, lr)
     h, along = objective.tangent(theta, x, v)
     heads = objective.heads_gradient(theta, h)
     return direct - lr * heads.derivative_along(along, v)
@@ -216,7 +213,9 @@ def _up_to_first_order(
 ) -> tuple[Tensor, Parameters]:
     """Return ∂L/∂w [D] and v = ∇θ L, both at θ′."""
     _, gradient = objective.gradients(objective.parameters, x)
-    return objective.gradients(objective.step(objective.parameters, gradient, lr), outer_x)
+    virtual = objective.step(objective.parameters, gradient, lr)
+    del gradient  # the next pass is the one that holds most
+    return objective.gradients(virtual, outer_x)
 
 
 _METHODS = {"exact": _exact, "unrolled": _unrolled, "first-order": _first_order}

@@ -269,7 +269,9 @@ class LookaheadMetaMask(MetaMask):
         gradient = gradient_of(value, heads | seen, create_graph=True)
         theta = {f"head.{name}": p.detach() for name, p in heads.items()}
         theta |= {
-            f"encoder.{name}": p.detach().clone() for name, p in self.encoder.named_parameters()
+            f"encoder.{name}": p.detach().clone()
+            for name, p in self.encoder.named_parameters()
+            if p.requires_grad
         }
         graph = {f"head.{name}": gradient[name] for name in heads}
         kept = HeadsGradient(seen["w"], gradient["h"], graph)
