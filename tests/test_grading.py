@@ -854,6 +854,26 @@ def test_right_answers_written_differently_get_all_their_points(lesson, which, b
     assert len(answers) >= 3
 
 
+def test_a_worker_has_what_torch_imports_at_the_first_derivative(box):
+    # torch imports 900 modules at the first call of torch.func and of forward mode: four seconds
+    # of an exercise's time, anew for each, unless the process that workers are forked from did it
+    source = """
+import sys, torch
+from torch.autograd import forward_ad
+from torch.nn import functional as F
+def imported(x):
+    before = set(sys.modules)
+    torch.func.jvp(torch.func.grad(lambda y: (y**3).sum()), (x,), (x,))
+    with forward_ad.dual_level():
+        F.log_softmax(F.normalize(forward_ad.make_dual(x, x)), dim=1)
+    return len(set(sys.modules) - before)
+"""
+    order = marking._order(corpus.notebook(source), "", "imported", ["imported"])
+    with box.worker(QUICK) as worker:
+        worker.load(order)
+        assert worker.call("imported", (torch.ones(2, 2),), []) == 0
+
+
 def test_the_librarys_functions_of_earlier_lessons_can_be_used(tmp_path, box):
     answer = (
         "import mmlite\n"
