@@ -1,7 +1,7 @@
 """MetaMask from nothing: contrastive learning's two defects, and a learned mask that repairs them.
 
 The modules, each one concept, each importing only from those before it: `processes`, `data`,
-`views`, `encoders`, `contrastive`, `redundancy`, `evaluation`, `confounders`, `metamask`,
+`norms`, `views`, `encoders`, `contrastive`, `redundancy`, `evaluation`, `confounders`, `metamask`,
 `checkpoints`, `training`; on top of them `recipes` and `runs`; beside them `plots`, `exercises`,
 `claims`, `classroom`, `grading` and `cli`. Names are looked up when first used, so `import mmlite`
 costs nothing.

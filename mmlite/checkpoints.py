@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-FORMAT, VERSION = "mmlite checkpoint", 1
+FORMAT, VERSION = "mmlite checkpoint", 2
 
 
 class CheckpointError(RuntimeError):

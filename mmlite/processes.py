@@ -1,34 +1,134 @@
 """Several processes that hold one batch between them, each a shard of it.
 
-Within `one_batch(sizes)` the losses are those of the whole batch: `nt_xent` compares with every
+Within `one_batch` the losses are those of the whole batch: `nt_xent` compares with every
 process's projections, `cross_correlation` sums its moments over all. One rule makes the gradients
 right: every process computes the same value L, and the *mean* over the processes of the gradients
 that it finds is the gradient of L, as with PyTorch's DistributedDataParallel. It holds because each
 exchange is a sum over the processes whose backward is a sum again: Σ_r L is differentiated, and the
 mean takes the factor back. `total` can be differentiated twice and in forward mode, too.
 
-    torch.distributed.init_process_group("gloo")
-    sizes = shard_sizes(len(batch), processes=torch.distributed.get_world_size())
-    with one_batch(sizes):
-        nt_xent(z1, z2).backward()  # z1, z2 of this process's images
-    average([p.grad for p in model.parameters()])
+    with group("cpu"):  # torchrun has started this script several times
+        with one_batch(shard_sizes(len(batch), count())):
+            nt_xent(z1, z2).backward()  # z1, z2 of own_share(batch)
+        average([p.grad for p in model.parameters()])
 
-`mmlite.fit` does not do this yet: the loop, BatchNorm and the mask's meta step know one process.
-A process without images (fewer images than processes) is refused.
+`mmlite.fit` does all of this by itself. A process without images (fewer images than processes) is
+refused. Exchanges are those of `torch.distributed`: NCCL between GPUs, gloo between CPUs.
 """
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+T = TypeVar("T")
+TIMEOUT = timedelta(seconds=50)  # of an exchange: a process that hangs stops the others
 _sizes: tuple[int, ...] | None = None  # images of each process, within one_batch
 
 
 class ProcessError(RuntimeError):
     """Another process has stopped or does not answer."""
+
+
+@contextmanager
+def group(device: torch.device | str, timeout: timedelta = TIMEOUT) -> Iterator[None]:
+    """Join the processes that torchrun started, and part from them at the end; alone, do nothing.
+
+    Args:
+        device: where the tensors of this process are. With "cuda" each process of a machine takes
+            the GPU of its local rank as its current one.
+        timeout: how long an exchange may wait for the slowest process.
+
+    Raises:
+        ValueError: torchrun's variables are not there, there are fewer GPUs than processes, or
+            the device is neither a CPU nor a GPU of CUDA.
+        ProcessError: the others do not come.
+    """
+    started, kind = int(os.environ.get("WORLD_SIZE", "1")), torch.device(device).type
+    if started == 1 or dist.is_initialized():
+        yield
+        return
+    if missing := [
+        name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ
+    ]:
+        raise ValueError(
+            f"WORLD_SIZE is {started}, but {', '.join(missing)} is not set; start the processes "
+            "with torchrun, or unset WORLD_SIZE"
+        )
+    if kind not in ("cpu", "cuda"):
+        raise ValueError(f"several processes need CPUs or CUDA, not {kind}; set MMLITE_DEVICE=cpu")
+    if kind == "cuda":
+        local, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if local >= there:
+            raise ValueError(
+                f"this machine has {there} GPUs, too few for process {local} of it; start "
+                f"--nproc-per-node {there}, or set MMLITE_DEVICE=cpu"
+            )
+        torch.cuda.set_device(local)
+    with _answered():
+        dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=timeout)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def count() -> int:
+    """Return the number of processes, 1 without a process group."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Return this process's number, 0 for the first and for one that is alone."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def from_first(make: Callable[[], T]) -> T:
+    """Return on every process what `make()` returns on the first, or raise there what it raises.
+
+    What only one process may do, or see: rename a file, draw a number.
+    """
+    if count() == 1:
+        return make()
+    made: list[T | None] = [None]
+    raised: list[Exception | None] = [None]
+    if rank() == 0:
+        try:
+            made[0] = make()
+        except Exception as error:  # raised below, here as on the others
+            raised[0] = error
+    both = [made[0], raised[0]]
+    with _answered():
+        dist.broadcast_object_list(both)
+    if both[1] is not None:
+        raise both[1] if raised[0] is None else raised[0]
+    return both[0]
+
+
+def of_each(value: T) -> list[T]:
+    """Return the values of all processes, in their order."""
+    if count() == 1:
+        return [value]
+    values: list[T | None] = [None] * count()
+    with _answered():
+        dist.all_gather_object(values, value)
+    return values
+
+
+@torch.no_grad()
+def take_from_first(tensors: Sequence[Tensor]) -> None:
+    """Replace each tensor by the first process's."""
+    if count() > 1:
+        with _answered():
+            for tensor in tensors:
+                sent = tensor.contiguous()
+                dist.broadcast(sent, 0)
+                tensor.copy_(sent)
 
 
 def shard_sizes(count: int, processes: int) -> list[int]:
@@ -46,23 +146,22 @@ def shard_sizes(count: int, processes: int) -> list[int]:
 
 
 @contextmanager
-def one_batch(sizes: Sequence[int]) -> Iterator[None]:
+def one_batch(each: Sequence[int]) -> Iterator[None]:
     """Let the losses see the batches of all processes as one.
 
     Args:
-        sizes: the number of images of each process, the same list on each.
+        each: the number of images of each process, the same list on each.
 
     Raises:
         ValueError: a process has no image, or there is not one size a process.
     """
     global _sizes
-    processes = dist.get_world_size() if dist.is_initialized() else 1
-    if len(sizes) != processes or min(sizes) < 1:
+    if len(each) != count() or min(each) < 1:
         raise ValueError(
-            f"one_batch needs a size of at least 1 for each of the {processes} processes, got "
-            f"{list(sizes)}"
+            f"one_batch needs a size of at least 1 for each of the {count()} processes, got "
+            f"{list(each)}"
         )
-    before, _sizes = _sizes, tuple(sizes) if processes > 1 else None
+    before, _sizes = _sizes, tuple(each) if count() > 1 else None
     try:
         yield
     finally:
@@ -89,9 +188,21 @@ def whole_size(own: int) -> int:
     return sum(_sizes)
 
 
+def sizes() -> tuple[int, ...]:
+    """Return the images of each process, within `one_batch` of several processes."""
+    return _sizes
+
+
 def first_row() -> int:
     """Return the place of this process's first image in the whole batch."""
     return 0 if _sizes is None else sum(_sizes[: dist.get_rank()])
+
+
+def own_share(whole: Tensor, dim: int = 0) -> Tensor:
+    """Return this process's part of what belongs to the images of the whole batch, along `dim`."""
+    if _sizes is None:
+        return whole
+    return whole.narrow(dim, first_row(), _sizes[dist.get_rank()])
 
 
 def total(x: Tensor) -> Tensor:
@@ -105,12 +216,19 @@ def rows_of_all(x: Tensor) -> Tensor:
     Each adds its rows to zeros, so that uneven shards and all derivatives come for free; a ring
     moves twice the bytes of a plain gather.
     """
-    count = whole_size(len(x))
-    if _sizes is None:
-        return x
-    start = first_row()
-    parts = x.new_zeros(start, *x.shape[1:]), x, x.new_zeros(count - start - len(x), *x.shape[1:])
-    return total(torch.cat(parts))
+    size = whole_size(len(x))
+    return x if _sizes is None else total(_placed(x, first_row(), size))
+
+
+def row_of_each(row: Tensor) -> Tensor:
+    """Return each process's row [P] in a matrix [processes, P], on all of them, with gradients."""
+    return total(_placed(row[None], rank(), count()))
+
+
+def _placed(x: Tensor, start: int, size: int) -> Tensor:
+    """Return zeros [size, ...] with x's rows from `start` on."""
+    after = size - start - len(x)
+    return torch.cat([x.new_zeros(start, *x.shape[1:]), x, x.new_zeros(after, *x.shape[1:])])
 
 
 @torch.no_grad()
@@ -122,9 +240,9 @@ def greatest(x: Tensor) -> Tensor:
 @torch.no_grad()
 def average(tensors: Sequence[Tensor]) -> None:
     """Replace each tensor by its mean over the processes, in one exchange."""
-    if not dist.is_initialized() or dist.get_world_size() == 1 or not tensors:
+    if count() == 1 or not tensors:
         return
-    flat = _reduced(torch.cat([t.flatten() for t in tensors])) / dist.get_world_size()
+    flat = _reduced(torch.cat([t.flatten() for t in tensors])) / count()
     for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
         tensor.copy_(mean.view(tensor.shape))
 
@@ -152,12 +270,19 @@ class _Total(torch.autograd.Function):
 def _reduced(x: Tensor, maximum: bool = False) -> Tensor:
     """Return x reduced over the processes, or raise a ProcessError if one does not answer."""
     x = x.detach().clone(memory_format=torch.contiguous_format)
-    try:
+    with _answered():
         dist.all_reduce(x, dist.ReduceOp.MAX if maximum else dist.ReduceOp.SUM)
+    return x
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    """Turn what torch.distributed raises when a process is gone into a sentence."""
+    try:
+        yield
     # gloo reports a closed connection and a timeout as this; NCCL ends the process by itself
     except RuntimeError as error:
         raise ProcessError(
-            f"process {dist.get_rank()} stops, because another process has stopped or does not "
-            f"answer ({str(error).splitlines()[0]}); look for that one's own message"
+            f"process {os.environ.get('RANK', rank())} stops, because another process has stopped "
+            f"or does not answer ({str(error).splitlines()[0]}); look for that one's own message"
         ) from error
-    return x

@@ -12,6 +12,10 @@ seeded generator, and leaves to `loss` what is learned:
 
 With `checkpoint=path` a run that is killed at any moment goes on with `resume=True` from the last
 file, and on a CPU ends with the weights, bit by bit, of one that was never stopped.
+
+Within `mmlite.processes.group` the same call, made by every process, trains one model on batches
+of which each process takes a share: with BatchNorms that are synchronised (`mmlite.norms`) to the
+weights of one process alone, up to rounding.
 """
 
 import math
@@ -20,6 +24,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +32,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from mmlite import processes
 from mmlite.checkpoints import (
     CheckpointError,
     CheckpointWarning,
@@ -105,10 +111,11 @@ def fit(
     Args:
         model: what is trained; it stays on its device, and the images are moved there.
         loss: called as loss(model, batch uint8 [B, C, H, W], generator) -> scalar. The generator
-            is on the CPU, so that a seed draws the same views on every device.
+            is on the CPU, so that a seed draws the same views on every device. Of several
+            processes each calls it with its share of the batch, within `processes.one_batch`.
         images: the training images; their labels are not used.
         epochs: passes over the images. Each takes full batches only, in a new random order.
-        batch_size: B, at most the number of images.
+        batch_size: B, at most the number of images; of all processes together.
         learning_rate: AdamW's, at its peak.
         weight_decay: AdamW's.
         warmup: share of the steps over which the learning rate rises from 0; then it falls to 0
@@ -117,11 +124,12 @@ def fit(
             first weights are the caller's (`torch.manual_seed` before building it).
         before_step, after_step: called with the optimiser around each of its steps: when the
             gradients are there, and when the step is taken (`mmlite.metamask`).
-        on_epoch: called with the number of epochs done after each of them.
-        progress: show a progress bar with the loss and images per second.
+        on_epoch: called with the number of epochs done after each of them, in every process.
+        progress: show a progress bar with the loss and images per second, in the first process.
         history: an empty one to fill in, for `on_epoch` to look at.
         checkpoint: the file that the run is kept in, written after each epoch: weights,
-            optimiser, schedule, order of the images, random states, history.
+            optimiser, schedule, order of the images, random states, history. Of several
+            processes the first reads and writes it, and another number of them may go on from it.
         checkpoint_every: write it after every k-th step too.
         resume: go on from `checkpoint` if it is there, else start. A damaged file is set aside
             with a warning for the one before it.
@@ -133,14 +141,16 @@ def fit(
         The history of the run.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: an argument is out of its range, or another than in another process.
         CheckpointError: the checkpoint is damaged, another run's or cannot be written; or it is
             there and `resume` is False.
         TrainingError: the loss is NaN or infinite; the message names the step. On a CPU the model
             keeps the weights of the last good step.
+        ProcessError: another process has stopped, or does not answer.
     """
     _check_arguments(images, epochs, batch_size, learning_rate, weight_decay, warmup)
-    _check_checkpoint(checkpoint, checkpoint_every, resume)
+    one_batch = partial(processes.one_batch, processes.shard_sizes(batch_size, processes.count()))
+    processes.from_first(lambda: _check_checkpoint(checkpoint, checkpoint_every, resume))
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise ValueError("the model has no parameters to train")
@@ -157,7 +167,7 @@ def fit(
     kept = {"model": model, "optimizer": optimizer, "schedule": schedule, **(keep or {})}
     run = _Run(kept, torch.Generator().manual_seed(seed), history, device)
     settings = {
-        "images": _fingerprint(images) if checkpoint else "",
+        "images": _fingerprint(images) if checkpoint or processes.count() > 1 else "",
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
@@ -166,23 +176,36 @@ def fit(
         "seed": seed,
         **(description or {}),
     }
-    if resume and exists(checkpoint):
-        run.resume(checkpoint, settings)
+    if processes.count() > 1:
+        _start_alike(model, settings)
+    if resume and processes.from_first(lambda: exists(checkpoint)):
+        with one_batch():
+            run.resume(checkpoint, settings)
+
+    def save() -> None:
+        with one_batch():
+            state = run.state_dict()
+        if processes.rank() == 0:
+            save_checkpoint(checkpoint, state, settings)
+
     watch = _LossWatch(history, device)
     model.train()
     begun, started = run.step, time.perf_counter()
-    with tqdm(total=total, initial=begun, disable=not progress, unit="step", leave=False) as bar:
+    quiet = not progress or processes.rank() > 0
+    with tqdm(total=total, initial=begun, disable=quiet, unit="step", leave=False) as bar:
         while run.step < total:
             for batch in run.rest_of_epoch(len(images), batch_size):
-                value = loss(model, pixels[batch], run.generator)
-                watch.add(value)
-                optimizer.zero_grad(set_to_none=True)
-                value.backward()
-                if before_step is not None:
-                    before_step(optimizer)
-                optimizer.step()
-                if after_step is not None:
-                    after_step(optimizer)
+                with one_batch():
+                    value = loss(model, pixels[processes.own_share(batch)], run.generator)
+                    watch.add(value)
+                    optimizer.zero_grad(set_to_none=True)
+                    value.backward()
+                    processes.average([p.grad for p in parameters if p.grad is not None])
+                    if before_step is not None:
+                        before_step(optimizer)
+                    optimizer.step()
+                    if after_step is not None:
+                        after_step(optimizer)
                 schedule.step()
                 run.step += 1
                 bar.update()
@@ -191,14 +214,16 @@ def fit(
                     bar.set_postfix_str(f"loss {history.loss[-1]:.3f}, {rate:,.0f} images/s")
                 if checkpoint_every and run.step % checkpoint_every == 0 and run.within_epoch:
                     watch.look()
-                    save_checkpoint(checkpoint, run.state_dict(), settings)
+                    save()
             watch.look()
+            # BatchNorms that are not synchronised have each seen the images of one process
+            processes.average([b for b in model.buffers() if b.is_floating_point()])
             seconds = time.perf_counter() - started
             history.images_per_second = (run.step - begun) * batch_size / seconds
             if on_epoch is not None:
                 on_epoch(run.step // steps_per_epoch)
             if checkpoint is not None:
-                save_checkpoint(checkpoint, run.state_dict(), settings)
+                save()
     return history
 
 
@@ -240,7 +265,7 @@ class _Run:
         return {
             "kept": {name: thing.state_dict() for name, thing in self.kept.items()},
             "generator": self.generator.get_state(),
-            "random": {"cpu": torch.get_rng_state(), "cuda": cuda},
+            "random": processes.of_each({"cpu": torch.get_rng_state(), "cuda": cuda}),
             "loss": torch.tensor(self.history.loss, dtype=torch.float64),
             "step": self.step,
             "order": self.order,
@@ -250,17 +275,19 @@ class _Run:
         for name, thing in self.kept.items():
             thing.load_state_dict(state["kept"][name])
         self.generator.set_state(state["generator"])
-        torch.set_rng_state(state["random"]["cpu"])
-        if self.device.type == "cuda" and state["random"]["cuda"] is not None:
-            torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
+        if processes.rank() < len(state["random"]):  # more processes than there were draw anew
+            random = state["random"][processes.rank()]
+            torch.set_rng_state(random["cpu"])
+            if self.device.type == "cuda" and random["cuda"] is not None:
+                torch.cuda.set_rng_state(random["cuda"], self.device)
         self.history.loss[:] = state["loss"].tolist()
         self.step, self.order = state["step"], state["order"]
 
     def resume(self, path: str | Path, settings: Mapping[str, Any]) -> None:
         """Go on from a checkpoint of this very run; warn if it is not the newest."""
-        found = load_checkpoint(path, set_aside=True)
+        found = processes.from_first(lambda: load_checkpoint(path, set_aside=True))
         found.check(settings)
-        if found.note:
+        if found.note and processes.rank() == 0:
             warnings.warn(found.note, CheckpointWarning, stacklevel=3)
         try:
             self.load_state_dict(found.state)
@@ -268,6 +295,22 @@ class _Run:
             raise CheckpointError(
                 f"{found.path} holds another model or method than this run ({error})"
             ) from error
+
+
+def _start_alike(model: nn.Module, settings: Mapping[str, Any]) -> None:
+    """Give every process the first one's weights, or refuse processes that were told differently.
+
+    Raises:
+        ValueError: a setting is not the same in all of them.
+    """
+    for other, theirs in enumerate(processes.of_each(dict(settings))):
+        for name, value in settings.items():
+            if theirs[name] != value:
+                raise ValueError(
+                    f"{name} is {value!r} in process {processes.rank()} and {theirs[name]!r} in "
+                    f"process {other}; fit needs the same arguments in each"
+                )
+    processes.take_from_first([*model.parameters(), *model.buffers()])
 
 
 def warmup_cosine(step: int, total: int, warmup: float) -> float:

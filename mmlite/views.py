@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mmlite import processes
+
 # RGB to YIQ (NTSC). The first row is the grey of ITU-R 601, which torchvision and PIL use too.
 YIQ = torch.tensor(
     [[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]],
@@ -103,7 +105,11 @@ class TwoViews:
             raise ValueError(f"images must be uint8 or float, got {images.dtype}")
         x = images.float()
         source = generator.device if generator is not None else images.device
-        u = torch.rand(2, DRAWS, len(images), generator=generator, device=source)
+        # of several processes that hold one batch each draws for all, so that their number does
+        # not change the views
+        count = processes.whole_size(len(images))
+        u = torch.rand(2, DRAWS, count, generator=generator, device=source)
+        u = processes.own_share(u, dim=2)
         u = u.to(images.device, non_blocking=True)
         return self._view(x, u[0], scale), self._view(x, u[1], scale)
 

@@ -88,6 +88,7 @@ def test_the_tests_mirror_the_library():
 ORDER = [
     "processes",
     "data",
+    "norms",
     "views",
     "encoders",
     "contrastive",

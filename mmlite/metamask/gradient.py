@@ -15,6 +15,7 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _NormBase
 
+from mmlite import processes
 from mmlite.contrastive import nt_xent
 from mmlite.metamask.tangents import FusedTangents
 
@@ -125,7 +126,8 @@ def meta_gradient(
     J(w) = L(θ′(w), w) with θ′(w) = θ − η ∇θ L(θ, w) (Li et al. 2022, the meta step of figure 3; the
     derivation stands in `mmlite.metamask`). Modules run in the mode they are in. Parameters,
     gradients, buffers and random states are left as they were; a module that draws random numbers
-    draws the same ones in each pass.
+    draws the same ones in each pass. Within `mmlite.processes.one_batch` it is the gradient for
+    the images of all processes.
 
     Args:
         encoder, head, mask, views, loss: as for `masked_loss`. Any modules will do, BatchNorm in
@@ -181,8 +183,11 @@ def _unrolled(objective: "Objective", x: Tensor, outer_x: Tensor, lr: float) -> 
     w = objective.w.requires_grad_()
     theta = leaves(objective.parameters)
     gradient = gradient_of(objective.loss(theta, w, x), theta, create_graph=True)
+    if processes.shared():  # the mean again, but with its graph
+        gradient = {n: processes.total(g) / processes.count() for n, g in gradient.items()}
     virtual = objective.step(theta, gradient, lr)
-    return torch.autograd.grad(objective.loss(virtual, w, outer_x), w)[0]
+    of_w = torch.autograd.grad(objective.loss(virtual, w, outer_x), w)[0]
+    return averaged({"w": of_w})["w"]
 
 
 def _first_order(objective: "Objective", x: Tensor, outer_x: Tensor, lr: float) -> Tensor:
@@ -225,6 +230,8 @@ _METHODS = {"exact": _exact, "unrolled": _unrolled, "first-order": _first_order}
 class HeadsGradient:
     """The gradient of L with respect to what the heads see, still a function of w.
 
+    Of several processes each holds its part; `derivative_along` is of all.
+
     Attributes:
         w: the logits, a leaf of the graph.
         of_h: ∂L/∂h [2N, D], with its graph.
@@ -238,7 +245,8 @@ class HeadsGradient:
     def derivative_along(self, along: Tensor, v: Parameters) -> Tensor:
         """Return ∂/∂w (⟨∂L/∂h, ḣ⟩ + ⟨∂L/∂φ, v⟩) [D]."""
         inner = (self.of_h * along).sum() + sum((g * v[n]).sum() for n, g in self.graph.items())
-        return torch.autograd.grad(inner, self.w, materialize_grads=True)[0]
+        of_w = torch.autograd.grad(inner, self.w, materialize_grads=True)[0]
+        return averaged({"w": of_w})["w"]
 
 
 @dataclass(frozen=True)
@@ -336,7 +344,7 @@ class Objective:
     def gradients(self, theta: Parameters, x: Tensor) -> tuple[Tensor, Parameters]:
         """Return ∂L/∂w [D] and ∇θ L, from one backward pass."""
         theta, w = leaves(theta), self.w.clone().requires_grad_()
-        gradient = gradient_of(self.loss(theta, w, x), theta | {"w": w})
+        gradient = averaged(gradient_of(self.loss(theta, w, x), theta | {"w": w}))
         return gradient.pop("w"), gradient
 
     def gradient_of_w(self, theta: Parameters, x: Tensor) -> Tensor:
@@ -344,7 +352,8 @@ class Objective:
         with torch.no_grad():
             h = self.represent(theta, x)
         w = self.w.clone().requires_grad_()
-        return torch.autograd.grad(self.read(theta, w, h), w)[0]
+        of_w = torch.autograd.grad(self.read(theta, w, h), w)[0]
+        return averaged({"w": of_w})["w"]
 
     @torch.no_grad()
     def tangent(self, theta: Parameters, x: Tensor, v: Parameters) -> tuple[Tensor, Tensor]:
@@ -398,6 +407,13 @@ def gradient_of(value: Tensor, of: Parameters, **options) -> Parameters:
     """Return the gradient of a scalar by name."""
     found = torch.autograd.grad(value, list(of.values()), materialize_grads=True, **options)
     return dict(zip(of, found, strict=True))
+
+
+def averaged(gradient: Parameters) -> Parameters:
+    """Return gradients of the whole batch, where several processes hold it between them."""
+    if processes.shared():
+        processes.average(list(gradient.values()))
+    return gradient
 
 
 def _check_arguments(views: Views, virtual_lr: float) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
+from mmlite import processes
 from mmlite.contrastive import nt_xent
 from mmlite.metamask.gradient import (
     DimensionalMask,
@@ -17,6 +18,7 @@ from mmlite.metamask.gradient import (
     Objective,
     Parameters,
     Views,
+    averaged,
     gradient_of,
     halves,
     leaves,
@@ -180,11 +182,13 @@ class _Step:
     derivative: Parameters = field(default_factory=dict)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all but the graph, which can be made anew from it."""
-        names = ("x", "draws", "theta", "h", "gradient", "derivative")
-        return {name: getattr(self, name) for name in names} | {
-            "draws": [self.draws.cpu, self.draws.cuda],
+        """Return all but the graph, which can be made anew from it; of all processes' images."""
+        return {
+            "x": torch.cat([processes.rows_of_all(x) for x in self.x.chunk(2)]),
+            "h": torch.cat([processes.rows_of_all(h) for h in self.h.chunk(2)]),
+            "draws": processes.of_each([self.draws.cpu, self.draws.cuda]),
             "w": self.heads.w.detach(),
+            **{name: getattr(self, name) for name in ("theta", "gradient", "derivative")},
         }
 
 
@@ -202,8 +206,13 @@ class _Known(torch.autograd.Function):
 
 
 def _on_device(state: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """Return what `_Step.state_dict` returned, on a device; random states stay on the CPU."""
-    cpu, cuda = state["draws"]
+    """Return this process's share of what `_Step.state_dict` returned, on a device.
+
+    Random states stay on the CPU.
+    """
+    draws = state["draws"]
+    # more processes than wrote it, whose modules draw numbers, begin as the first
+    cpu, cuda = draws[processes.rank() if processes.rank() < len(draws) else 0]
     moved = {
         name: {key: t.to(device) for key, t in value.items()}
         if isinstance(value, dict)
@@ -211,6 +220,8 @@ def _on_device(state: dict[str, Any], device: torch.device) -> dict[str, Any]:
         for name, value in state.items()
         if name != "draws"
     }
+    for name in ("x", "h"):
+        moved[name] = torch.cat([processes.own_share(half) for half in moved[name].chunk(2)])
     return moved | {"draws": Draws(cpu, device, cuda if device.type == "cuda" else None)}
 
 
@@ -293,7 +304,8 @@ class LookaheadMetaMask(MetaMask):
             direction = {name: d.mul_(gradient[name]) for name, d in old.derivative.items()}
             with objective.left_alone(old.draws):
                 _, along = objective.tangent(old.theta, old.x, direction)
-            self._move(self.mask.w.grad + old.heads.derivative_along(along, direction))
+            direct = averaged({"w": self.mask.w.grad})["w"]
+            self._move(direct + old.heads.derivative_along(along, direction))
         self.mask.w.grad = None
         self.pending, self.coming = self.coming, None
         if self.pending is not None:
