@@ -4,6 +4,7 @@ import copy
 import math
 
 import pytest
+import several
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from mmlite import TwoViews, fit, load, projector, resnet18, small_conv
+from mmlite import TwoViews, fit, load, processes, projector, resnet18, small_conv
 from mmlite.contrastive import nt_xent
 from mmlite.metamask import (
     DimensionalMask,
@@ -24,6 +25,7 @@ from mmlite.metamask import (
 )
 from mmlite.metamask.steps import step_derivative
 from mmlite.metamask.tangents import FusedTangents
+from mmlite.norms import synchronise
 from mmlite.redundancy import barlow_twins
 
 METHODS = ("exact", "unrolled", "finite-difference", "first-order")
@@ -740,3 +742,37 @@ def test_on_a_gpu(name):
     assert torch.equal(before, torch.cuda.get_rng_state())
     with torch.autocast("cuda", dtype=torch.bfloat16):
         assert bool(meta_gradient(*parts, views, 0.1).isfinite().all())
+
+
+# several processes
+
+
+def of_shares(rank: int, sizes: list[int]) -> dict:
+    """Return each method's meta-gradient, in float64, of what this process holds of a batch."""
+    torch.manual_seed(2)
+    encoder, head = small_conv(3, 6).double(), projector(6, 8, 4).double()
+    mask = DimensionalMask(6).double()
+    mask.w.data.normal_()
+    for module in (encoder, head):
+        synchronise(module)
+    views, outer = (tuple(torch.rand(2, sum(sizes), 3, 8, 8).double()) for _ in range(2))
+    views, outer = (tuple(several.own(x, rank, sizes) for x in pair) for pair in (views, outer))
+    before = copy.deepcopy(encoder.state_dict())
+    found = {}
+    for method in METHODS:
+        with processes.one_batch(sizes):
+            found[method] = meta_gradient(encoder, head, mask, views, 0.5, method, outer)
+    after = encoder.state_dict()
+    found["left alone"] = all(torch.equal(before[name], after[name]) for name in before)
+    return found
+
+
+def test_shares_of_a_batch_have_the_meta_gradient_of_the_whole(tmp_path):
+    found = several.run_in([3, 2], of_shares, tmp_path)
+    whole = of_shares(0, [5])
+    for one in found:
+        assert one["left alone"]
+        for method in METHODS:
+            # the finite difference divides rounding by its step
+            rtol = 1e-6 if method == "finite-difference" else 1e-9
+            assert torch.allclose(one[method], whole[method], rtol=rtol, atol=rtol * 1e-3), method

@@ -1,11 +1,13 @@
 """Two and three real processes against one that holds the whole batch."""
 
 import os
+import socket
 import time
+from datetime import timedelta
 
 import pytest
+import several
 import torch
-import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.autograd import forward_ad
 
@@ -43,48 +45,44 @@ def derivatives(name: str, x1, x2, start, average) -> list[torch.Tensor]:
     return found
 
 
-def run(rank: int, sizes: list[int], folder: str) -> None:
-    """One process: write what it finds."""
-    join(rank, len(sizes), folder)
+def in_a_process(rank: int, sizes: list[int]) -> dict:
     x1, x2, start = problem(sum(sizes))
-    own = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
+    x1, x2 = several.own(x1, rank, sizes), several.own(x2, rank, sizes)
     with processes.one_batch(sizes):
 
         def average(gradient):
             return processes.total(gradient) / len(sizes)
 
-        found = {name: derivatives(name, x1[own], x2[own], start, average) for name in LOSSES}
+        found = {name: derivatives(name, x1, x2, start, average) for name in LOSSES}
         with forward_ad.dual_level():
-            dual = forward_ad.make_dual(x1[own], x2[own])
+            dual = forward_ad.make_dual(x1, x2)
             summed = forward_ad.unpack_dual(processes.total(dual.sum(0)))
         found["tangent"] = [summed.primal, summed.tangent]
-        found["correlation"] = [cross_correlation(x1[own], x2[own])]
+        found["correlation"] = [cross_correlation(x1, x2)]
+        found["rows"] = [processes.row_of_each(torch.full((2,), float(rank)))]
+        whole = torch.arange(2 * sum(sizes)).view(2, -1)
+        found["share"] = [processes.own_share(whole, dim=1), several.own(whole.T, rank, sizes).T]
     mine = [torch.full((2,), float(rank)), torch.full((1, 3), 2.0 * rank)]
     processes.average(mine)
     found["average"] = mine
-    torch.save(found, os.path.join(folder, f"{rank}.pt"))
-    dist.destroy_process_group()
-
-
-def join(rank: int, count: int, folder: str) -> None:
-    from datetime import timedelta
-
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/meet",
-        rank=rank,
-        world_size=count,
-        timeout=timedelta(seconds=60),
-    )
+    taken = torch.full((2, 2), float(rank)).T
+    processes.take_from_first([taken])
+    found["taken"] = [taken]
+    found["gathered"] = processes.of_each(f"process {rank}")
+    found["first"] = processes.from_first(lambda: rank)
+    try:
+        processes.from_first(lambda: rank // 0)
+    except ZeroDivisionError as error:
+        found["raised"] = str(error)
+    found["who"] = [processes.rank(), processes.count()]
+    return found
 
 
 @pytest.mark.parametrize("sizes", SHARDS, ids=str)
 def test_shards_have_the_whole_batchs_losses_and_derivatives(sizes, tmp_path):
-    mp.spawn(run, (sizes, str(tmp_path)), nprocs=len(sizes))
+    processes_found = several.run_in(sizes, in_a_process, tmp_path)
     x1, x2, start = problem(sum(sizes))
-    for rank in range(len(sizes)):
-        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+    for rank, found in enumerate(processes_found):
         for name in LOSSES:
             wanted = derivatives(name, x1, x2, start, lambda gradient: gradient)
             for got, want in zip(found[name], wanted, strict=True):
@@ -95,11 +93,17 @@ def test_shards_have_the_whole_batchs_losses_and_derivatives(sizes, tmp_path):
         middle = (len(sizes) - 1) / 2
         assert found["average"][0].tolist() == [middle, middle]
         assert found["average"][1].tolist() == [[2 * middle] * 3]
+        assert found["rows"][0].tolist() == [[float(other)] * 2 for other in range(len(sizes))]
+        assert torch.equal(*found["share"])
+        assert found["taken"][0].tolist() == [[0.0, 0.0], [0.0, 0.0]]
+        assert found["gathered"] == [f"process {other}" for other in range(len(sizes))]
+        assert (found["first"], found["raised"]) == (0, "integer division or modulo by zero")
+        assert found["who"] == [rank, len(sizes)]
 
 
 def leave(rank: int, folder: str) -> None:
     """Process 1 dies without a word; process 0 writes what it is told."""
-    join(rank, 2, folder)
+    several.join(rank, 2, folder)
     if rank == 1:
         os._exit(0)
     started = time.monotonic()
@@ -140,3 +144,56 @@ def test_shares_are_even_and_more_processes_than_images_are_refused():
         processes.one_batch([2, 2]),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("environment", "device", "message"),
+    [
+        ({"WORLD_SIZE": "2"}, "cpu", "WORLD_SIZE is 2, but RANK, MASTER_ADDR, MASTER_PORT is not"),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "cpu", "but MASTER_ADDR, MASTER_PORT is not set; start"),
+        (
+            {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "x", "MASTER_PORT": "1"},
+            "mps",
+            "several processes need CPUs or CUDA, not mps; set MMLITE_DEVICE=cpu",
+        ),
+        (
+            {"WORLD_SIZE": "999", "RANK": "998", "MASTER_ADDR": "x", "MASTER_PORT": "1"}
+            | {"LOCAL_RANK": "998"},
+            "cuda",
+            "GPUs, too few for process 998 of it; start --nproc-per-node",
+        ),
+    ],
+)
+def test_a_group_that_cannot_be_is_refused_with_a_sentence(
+    environment, device, message, monkeypatch
+):
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=message), processes.group(device):
+        pass
+
+
+def test_without_the_others_joining_ends_with_a_sentence(monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    own = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    with (
+        pytest.raises(processes.ProcessError, match="process 0 stops, because another process"),
+        processes.group("cpu", timedelta(seconds=1)),
+    ):
+        pass
+
+
+def test_a_group_alone_is_none(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with processes.group("cpu"):
+        assert (processes.count(), processes.rank()) == (1, 0)
+        assert processes.from_first(lambda: 3) == 3
+        assert processes.of_each(3) == [3]
+        with processes.one_batch([4]):
+            assert processes.own_share(torch.arange(4)).tolist() == [0, 1, 2, 3]
