@@ -342,6 +342,8 @@ def _add_training(commands) -> None:
         "      --epochs 2 --seed 1 --out runs/mask\n"
         "  mmlite train --recipe cifar10 --method joint --out runs/joint --dry-run\n"
         "  mmlite train --recipe fashion-laptop --method simclr --out runs/simclr --resume\n"
+        "  torchrun --nproc-per-node 2 -m mmlite train --recipe fashion-laptop \\\n"
+        "      --method metamask --out runs/two\n"
         "\nexit codes: 0 trained; 1 stopped on the way (the checkpoint stays); 2 not started, "
         "because an\nargument is wrong, images are missing or the folder holds another run.",
     )
@@ -365,6 +367,12 @@ def _add_training(commands) -> None:
         type=int,
         metavar="STEPS",
         help="write the checkpoint also within an epoch; by default after each",
+    )
+    trains.add_argument(
+        "--no-sync-batch-norm",
+        dest="sync_batch_norm",
+        action="store_false",
+        help="of several processes, let each normalise with the moments of its own share",
     )
     own = trains.add_argument_group("numbers in place of the recipe's")
     for one in numbers():
@@ -411,10 +419,13 @@ def _in_sentences(command):
 
         from mmlite.checkpoints import CheckpointError, CheckpointWarning
         from mmlite.data import DataError
+        from mmlite.processes import ProcessError
         from mmlite.training import TrainingError
 
+        who = f"mmlite, process {os.environ['RANK']}" if several() else "mmlite"
+
         def say(message) -> None:
-            print(f"mmlite: {message}", file=sys.stderr)
+            print(f"{who}: {message}", file=sys.stderr, flush=True)
 
         with warnings.catch_warnings():
             show = warnings.showwarning
@@ -432,6 +443,9 @@ def _in_sentences(command):
             except TrainingError as error:
                 say(error)
                 return 1
+            except ProcessError as error:
+                say(f"{error}. With --resume the run goes on from its last checkpoint")
+                return 1
             except KeyboardInterrupt:
                 say("stopped; the same command with --resume goes on from the last checkpoint")
                 return 1
@@ -442,8 +456,11 @@ def _in_sentences(command):
 def train(options: argparse.Namespace) -> int:
     """Train a recipe, or with --dry-run print what would be trained."""
     recipe = _recipe(options)
+    first = not several() or os.environ["RANK"] == "0"
     if options.dry_run:
-        print("\n".join(plan(recipe, options)))
+        lines = plan(recipe, options)
+        if first:
+            print("\n".join(lines))
         return 0
     from mmlite import runs
 
@@ -457,9 +474,16 @@ def train(options: argparse.Namespace) -> int:
         progress=not options.quiet,
         download=options.download,
         checkpoint_every=options.checkpoint_every,
+        sync_batch_norm=options.sync_batch_norm,
     )
-    print(run.table())
+    if first:
+        print(run.table())
     return 0
+
+
+def several() -> bool:
+    """Whether torchrun has started this process among others."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
 
 
 def _recipe(options: argparse.Namespace):
@@ -477,6 +501,7 @@ def plan(recipe, options: argparse.Namespace) -> list[str]:
     """Return the lines of a dry run: every number of the run, and what is in its folder."""
     from mmlite.checkpoints import exists
     from mmlite.data import device
+    from mmlite.processes import shard_sizes
     from mmlite.recipes import METHODS, numbers
     from mmlite.runs import CHECKPOINT
 
@@ -493,8 +518,15 @@ def plan(recipe, options: argparse.Namespace) -> list[str]:
         f"encoder   {recipe.encoder}, on {device()}",
         f"folder    {options.out}, {begin}",
         f"seed      {options.seed}",
-        "numbers",
     ]
+    if several():
+        sizes = shard_sizes(recipe.batch_size, int(os.environ["WORLD_SIZE"]))
+        moments = "the whole batch's" if options.sync_batch_norm else "each share's"
+        lines.append(
+            f"processes {len(sizes)}, with {sizes[-1]} to {sizes[0]} images of a batch each; "
+            f"BatchNorm takes {moments} moments"
+        )
+    lines.append("numbers")
     for one in numbers():
         value = getattr(recipe, one.name)
         shown = "all" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:g}"

@@ -17,6 +17,7 @@ refused. Exchanges are those of `torch.distributed`: NCCL between GPUs, gloo bet
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -282,7 +283,9 @@ def _answered() -> Iterator[None]:
         yield
     # gloo reports a closed connection and a timeout as this; NCCL ends the process by itself
     except RuntimeError as error:
+        # without the place in gloo's source, and its advice
+        said = re.sub(r"^\[\S+:\d+\] ", "", str(error).splitlines()[0]).partition(". This is")[0]
         raise ProcessError(
-            f"process {os.environ.get('RANK', rank())} stops, because another process has stopped "
-            f"or does not answer ({str(error).splitlines()[0]}); look for that one's own message"
+            f"another process has stopped or does not answer ({said}), so this one stops; look for "
+            "the other's own message"
         ) from error

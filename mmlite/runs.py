@@ -10,7 +10,6 @@ seconds since the start or the last resumption, and of a mask the least and the 
 """
 
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
@@ -20,12 +19,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmlite import processes
 from mmlite.checkpoints import CheckpointError, exists, load_checkpoint
 from mmlite.contrastive import nt_xent
 from mmlite.data import ImageSet, device, load, plant_background
 from mmlite.encoders import encode, projector, resnet18, small_conv
 from mmlite.evaluation import knn_accuracy, linear_probe_accuracy
 from mmlite.metamask import DimensionalMask, LookaheadMetaMask, MetaMask
+from mmlite.norms import synchronise
 from mmlite.recipes import METHODS, SCHEDULES, Recipe
 from mmlite.redundancy import barlow_twins
 from mmlite.training import History, Loss, fit
@@ -82,13 +83,13 @@ class Run:
     Attributes:
         parts: what was trained.
         history: the losses.
-        accuracies: what the representation is worth.
+        accuracies: what the representation is worth; None in processes but the first.
         folder: where the checkpoint and the log are, or None.
     """
 
     parts: Parts
     history: History
-    accuracies: Accuracies
+    accuracies: Accuracies | None
     folder: Path | None
 
     def table(self) -> str:
@@ -186,8 +187,11 @@ def train(
     progress: bool = True,
     download: bool = False,
     checkpoint_every: int | None = None,
+    sync_batch_norm: bool = True,
 ) -> Run:
     """Train a recipe into a folder and evaluate it.
+
+    Started by torchrun, the processes share each batch; the first writes and evaluates.
 
     Args:
         recipe: of `mmlite.recipes`, perhaps with other numbers.
@@ -196,62 +200,72 @@ def train(
         resume: go on from the folder's checkpoint if there is one, else start.
         progress, checkpoint_every: as for `mmlite.fit`.
         download: let torchvision fetch a set that is not there.
+        sync_batch_norm: several processes normalise with the moments of the whole batch, as one
+            would (`mmlite.norms`), and not each with those of its share.
 
     Raises:
         CheckpointError: the folder holds another run, or this one and `resume` is False.
         DataError: images are missing or damaged.
+        ProcessError: another process has stopped, or does not answer.
         TrainingError: the loss is not finite.
         ValueError: an argument is out of its range.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ValueError(
-            "train knows one process so far; start it without torchrun, or unset WORLD_SIZE"
-        )
-    folder, where = None if out is None else Path(out), device()
-    checkpoint = None if folder is None else folder / CHECKPOINT
-    if checkpoint is not None and exists(checkpoint) and not resume:
-        raise CheckpointError(
-            f"there is a run in {folder} already; resume goes on with it, another folder starts "
-            "another one"
-        )
-    parts = build(recipe, method, schedule, seed, channels_of(recipe), where)
-    images = images_of(recipe, recipe.split, download).to(where)
-    history, log = History(), None if folder is None else _Log(folder / LOG)
-    started = time.perf_counter()
+    where = device()
+    with processes.group(where):
+        folder = None if out is None else Path(out)
+        checkpoint = None if folder is None else folder / CHECKPOINT
+        if checkpoint is not None and exists(checkpoint) and not resume:
+            raise CheckpointError(
+                f"there is a run in {folder} already; resume goes on with it, another folder "
+                "starts another one"
+            )
+        if download and processes.count() > 1:
+            raise ValueError(
+                "several processes do not download; fetch the images first with one, in Python: "
+                f"mmlite.load({recipe.data!r}, download=True)"
+            )
+        parts = build(recipe, method, schedule, seed, channels_of(recipe), where)
+        if sync_batch_norm:
+            synchronise(parts.model)
+        images = images_of(recipe, recipe.split, download).to(where)
+        history, log = History(), None if folder is None else _Log(folder / LOG)
+        started = time.perf_counter()
 
-    def on_epoch(epoch: int) -> None:
-        line = {
-            "epoch": epoch,
-            "loss": history.epoch_loss[epoch - 1],
-            "images_per_second": round(history.images_per_second, 1),
-            "seconds": round(time.perf_counter() - started, 2),
-        }
-        if parts.mask is not None:
-            mask = parts.mask.mask.detach()
-            line |= {"mask_least": float(mask.min()), "mask_greatest": float(mask.max())}
-        if log is not None:
-            log.write(line)
+        def on_epoch(epoch: int) -> None:
+            line = {
+                "epoch": epoch,
+                "loss": history.epoch_loss[epoch - 1],
+                "images_per_second": round(history.images_per_second, 1),
+                "seconds": round(time.perf_counter() - started, 2),
+            }
+            if parts.mask is not None:
+                mask = parts.mask.mask.detach()
+                line |= {"mask_least": float(mask.min()), "mask_greatest": float(mask.max())}
+            if log is not None and processes.rank() == 0:
+                log.write(line)
 
-    fit(
-        parts.model,
-        parts.loss,
-        images,
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
-        learning_rate=recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
-        warmup=recipe.warmup,
-        seed=seed,
-        on_epoch=on_epoch,
-        progress=progress,
-        history=history,
-        checkpoint=checkpoint,
-        checkpoint_every=checkpoint_every,
-        resume=resume,
-        description=describe(recipe, method, schedule, seed),
-        **parts.options,
-    )
-    return Run(parts, history, accuracies(recipe, parts, seed), folder)
+        fit(
+            parts.model,
+            parts.loss,
+            images,
+            epochs=recipe.epochs,
+            batch_size=recipe.batch_size,
+            learning_rate=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            warmup=recipe.warmup,
+            seed=seed,
+            on_epoch=on_epoch,
+            progress=progress,
+            history=history,
+            checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every,
+            resume=resume,
+            description=describe(recipe, method, schedule, seed)
+            | {"sync_batch_norm": sync_batch_norm},
+            **parts.options,
+        )
+        first = processes.rank() == 0
+    return Run(parts, history, accuracies(recipe, parts, seed) if first else None, folder)
 
 
 def evaluate(checkpoint: str | Path, tell: Callable[[str], None] = lambda line: None) -> Accuracies:

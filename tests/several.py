@@ -22,15 +22,15 @@ def _one(rank: int, sizes: list[int], folder: str, function, arguments) -> None:
     dist.destroy_process_group()
 
 
-def join(rank: int, count: int, folder: str) -> None:
-    """Join the processes that meet in a folder."""
+def join(rank: int, count: int, folder: str, seconds: float = 60) -> None:
+    """Join the processes that meet in a folder; an exchange waits for so many seconds."""
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo",
         init_method=f"file://{folder}/meet",
         rank=rank,
         world_size=count,
-        timeout=timedelta(seconds=60),
+        timeout=timedelta(seconds=seconds),
     )
 
 

@@ -286,3 +286,62 @@ def test_python_m_mmlite_is_the_command():
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "examples:" in done.stdout
     assert "exit codes: 0 trained" in done.stdout
+
+
+# several processes
+
+
+def options_of_two(out: Path, *more: str) -> list[str]:
+    given = ["--recipe", "fashion-laptop", "--method", "metamask", "--out", str(out), "--quiet"]
+    small = {"--images": 96, "--batch-size": 31, "--dim": 8, "--hidden": 8, "--projection": 4}
+    numbers = [str(word) for pair in small.items() for word in pair]
+    return ["-m", "mmlite", "train", *given, *numbers, *more]
+
+
+def test_torchrun_trains_one_run_in_two_processes(tmp_path):
+    environment = os.environ | {"MMLITE_DEVICE": "cpu"}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    out = tmp_path / "run"
+    for more in (["--dry-run"], ["--epochs", "2"]):
+        command = torchrun + options_of_two(out, *more)
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        # the first process alone speaks
+        if more == ["--dry-run"]:
+            assert done.stdout.count("processes 2, with 15 to 16 images of a batch each") == 1
+            assert not out.exists()
+        else:
+            assert done.stdout.count("kNN") == 1
+    assert [json.loads(line)["epoch"] for line in (out / "log.jsonl").open()] == [1, 2]
+
+
+def test_a_killed_process_stops_the_other_with_a_sentence(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    out, processes = tmp_path / "run", []
+    for rank in range(2):
+        joining = {"RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        environment = os.environ | {name: str(value) for name, value in joining.items()}
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, *options_of_two(out, "--epochs", "500")],
+                env=environment | {"MMLITE_DEVICE": "cpu", "OMP_NUM_THREADS": "1"},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    try:
+        until = time.monotonic() + 120
+        while not (out / "last.pt").exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        processes[1].kill()
+        _, said = processes[0].communicate(timeout=60)
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    assert processes[0].returncode == 1
+    assert "mmlite, process 0: another process has stopped or does not answer" in said
+    assert "With --resume the run goes on from its last checkpoint" in said
+    assert cli.main(["evaluate", str(out)]) == 0  # its checkpoint is whole

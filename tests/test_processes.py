@@ -101,10 +101,12 @@ def test_shards_have_the_whole_batchs_losses_and_derivatives(sizes, tmp_path):
         assert found["who"] == [rank, len(sizes)]
 
 
-def leave(rank: int, folder: str) -> None:
-    """Process 1 dies without a word; process 0 writes what it is told."""
-    several.join(rank, 2, folder)
+def leave(rank: int, folder: str, hangs: bool) -> None:
+    """Process 1 dies or hangs without a word; process 0 writes what it is told."""
+    several.join(rank, 2, folder, seconds=5 if hangs else 60)
     if rank == 1:
+        if hangs:
+            time.sleep(15)
         os._exit(0)
     started = time.monotonic()
     try:
@@ -116,11 +118,16 @@ def leave(rank: int, folder: str) -> None:
             file.write(f"{time.monotonic() - started}\n{error}")
 
 
-def test_a_process_that_dies_stops_the_other_with_a_sentence_within_a_minute(tmp_path):
-    mp.spawn(leave, (str(tmp_path),), nprocs=2)
+@pytest.mark.parametrize("hangs", [False, True], ids=["dies", "hangs"])
+def test_a_process_that_is_gone_stops_the_other_with_a_sentence(hangs, tmp_path):
+    mp.spawn(leave, (str(tmp_path), hangs), nprocs=2)
     seconds, told = (tmp_path / "told").read_text().split("\n", 1)
-    assert float(seconds) < 60  # without the start of two processes, which a busy machine draws out
-    assert told.startswith("process 0 stops, because another process has stopped or does not ans")
+    # without the start of two processes, which a busy machine draws out
+    assert float(seconds) < (15 if hangs else 60)
+    assert told.startswith("another process has stopped or does not answer (")
+    assert told.endswith("), so this one stops; look for the other's own message")
+    assert ".cc" not in told
+    assert timedelta(minutes=1) > processes.TIMEOUT
 
 
 def test_one_process_alone_changes_nothing():
@@ -183,7 +190,9 @@ def test_without_the_others_joining_ends_with_a_sentence(monkeypatch):
     for name, value in own.items():
         monkeypatch.setenv(name, value)
     with (
-        pytest.raises(processes.ProcessError, match="process 0 stops, because another process"),
+        pytest.raises(
+            processes.ProcessError, match="another process has stopped or does not answer"
+        ),
         processes.group("cpu", timedelta(seconds=1)),
     ):
         pass
