@@ -21,6 +21,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from mmlite.costs import Limits
 from mmlite.data import ImageSet, plant_background
 from mmlite.views import TwoViews
 
@@ -181,6 +182,34 @@ def lines(
         )
         if len(series) > 1:
             axes.legend()
+        return Picture(figure, alt)
+
+
+def roofline(
+    limits: Limits, points: Mapping[str, Sequence[tuple[float, float]]], alt: str
+) -> Picture:
+    """Draw a machine's roofline, and named sets of (intensity, operations a second) under it.
+
+    Both axes are logarithmic. The roof is what the machine can reach: along the slope bytes bound
+    it, on the flat part operations.
+    """
+    ends = [x for pairs in points.values() for x, _ in pairs] + [limits.ridge]
+    low, high = min(ends) / 2, max(ends) * 2
+    roof = [low, limits.ridge, high]
+    with mpl.rc_context(LOOK):
+        figure, axes = _axes(5.5, 3.2)
+        heights = [limits.attainable(x) / 1e9 for x in roof]
+        axes.plot(roof, heights, color=COLOURS[6], label="roof")
+        for (name, pairs), colour, marker in zip(points.items(), COLOURS, "os^Dv", strict=False):
+            x, y = zip(*pairs, strict=True)
+            axes.scatter(x, [v / 1e9 for v in y], label=name, color=colour, marker=marker, s=24)
+        axes.set(
+            xlabel="intensity (operations a byte)",
+            ylabel="10⁹ operations a second",
+            xscale="log",
+            yscale="log",
+        )
+        figure.legend(loc="outside upper left", ncols=4)
         return Picture(figure, alt)
 
 

@@ -1,0 +1,211 @@
+"""What a training step costs: operations, bytes moved, bytes exchanged, and the time they need.
+
+Two numbers of a machine, operations a second and bytes a second, bound the time of every layer:
+the roofline (Williams, Waterman & Patterson 2009). Two more, seconds a message and bytes a second
+between processes, bound that of an exchange. Times from here are the least that arithmetic allows,
+not what a program takes; how near a program comes is to be measured.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+NUMBER = 4  # bytes of a float32
+
+
+class Cost(NamedTuple):
+    """Floating-point operations (a multiply-add is two) and bytes read and written."""
+
+    flops: float
+    bytes: float
+
+    @property
+    def intensity(self) -> float:
+        """Operations a byte."""
+        return self.flops / self.bytes
+
+
+class Limits(NamedTuple):
+    """What a machine can do at most: floating-point operations and bytes a second."""
+
+    flops_per_second: float
+    bytes_per_second: float
+
+    @property
+    def ridge(self) -> float:
+        """The intensity at which both limits take the same time, in operations a byte."""
+        return self.flops_per_second / self.bytes_per_second
+
+    def attainable(self, intensity: float) -> float:
+        """Return the operations a second that work of this intensity can reach at most."""
+        return min(self.flops_per_second, intensity * self.bytes_per_second)
+
+    def seconds(self, cost: Cost) -> float:
+        """Return the least seconds that work of this cost can take."""
+        return max(cost.flops / self.flops_per_second, cost.bytes / self.bytes_per_second)
+
+
+def convolution_cost(
+    images: int,
+    channels_in: int,
+    channels_out: int,
+    height: int,
+    width: int,
+    kernel: int = 3,
+    stride: int = 1,
+) -> Cost:
+    """Return the cost of a forward convolution with padding kernel // 2, in float32.
+
+    Each of the images · channels_out · H′ · W′ results is a sum of channels_in · kernel² products.
+    Input, weights and result are each moved once.
+    """
+    out = [(side + 2 * (kernel // 2) - kernel) // stride + 1 for side in (height, width)]
+    results = images * channels_out * out[0] * out[1]
+    weights = channels_out * channels_in * kernel**2
+    moved = images * channels_in * height * width + weights + results
+    return Cost(2.0 * results * channels_in * kernel**2, float(NUMBER * moved))
+
+
+def layer_cost(layer: nn.Module, x: Tensor, y: Tensor) -> Cost | None:
+    """Return the cost of y = layer(x), forwards and in training, or None for an unknown layer.
+
+    Convolutions and linear layers move input, weights and result once. A BatchNorm reads its input
+    twice, for the moments and to normalise, and writes once; three operations a number for the
+    moments and two to normalise. A ReLU reads and writes, one operation a number.
+    """
+    size = x.element_size()
+    if isinstance(layer, (nn.Conv2d, nn.Linear)):
+        products = layer.weight[0].numel()  # in each result
+        moved = x.numel() + layer.weight.numel() + y.numel()
+        return Cost(2.0 * y.numel() * products, float(size * moved))
+    if isinstance(layer, _BatchNorm):
+        return Cost(5.0 * x.numel(), 3.0 * size * x.numel())
+    if isinstance(layer, nn.ReLU):
+        return Cost(1.0 * x.numel(), 2.0 * size * x.numel())
+    return None
+
+
+class LayerTime(NamedTuple):
+    """A layer's name and kind, its cost, and the seconds of one forward call."""
+
+    name: str
+    kind: str
+    cost: Cost
+    seconds: float
+
+
+@torch.no_grad()
+def layer_times(module: nn.Module, x: Tensor, repeats: int = 5) -> list[LayerTime]:
+    """Return what each known layer in `module` costs and takes forwards, in the order of calls.
+
+    Each layer is called again alone, `repeats` times, on the input that it has in module(x); the
+    median counts. Running statistics move as in any forward pass.
+    """
+    calls: list[tuple[str, nn.Module, Tensor, Tensor]] = []
+    hooks = [
+        layer.register_forward_hook(
+            # a copy, because the ReLU behind works in place
+            lambda layer, given, y, name=name: calls.append((name, layer, given[0].clone(), y))
+        )
+        for name, layer in module.named_modules()
+        if isinstance(layer, (nn.Conv2d, nn.Linear, _BatchNorm, nn.ReLU))
+    ]
+    module(x)
+    for hook in hooks:
+        hook.remove()
+    return [
+        LayerTime(
+            name,
+            type(layer).__name__,
+            layer_cost(layer, given, y),
+            _median_seconds(lambda layer=layer, given=given: layer(given), repeats, x.device),
+        )
+        for name, layer, given, y in calls
+    ]
+
+
+def measure_limits(device: torch.device | str = "cpu", repeats: int = 5) -> Limits:
+    """Measure a machine's limits: a float32 matrix product, and a copy larger than its caches.
+
+    What PyTorch reaches at best of several, not the maker's figure.
+    """
+    device = torch.device(device)
+    side, numbers = (1024, 2**24) if device.type == "cpu" else (8192, 2**28)
+    a, b = torch.rand(2, side, side, device=device)
+    source = torch.rand(numbers, device=device)
+    target = torch.empty_like(source)
+    product = _least_seconds(lambda: a @ b, repeats, device)
+    copy = _least_seconds(lambda: target.copy_(source), repeats, device)
+    return Limits(2.0 * side**3 / product, 2.0 * NUMBER * numbers / copy)
+
+
+def ring_seconds(message: float, processes: int, bytes_per_second: float, latency: float) -> float:
+    """Return the seconds of a ring all-reduce (Patarasuk & Yuan 2009).
+
+    The message is cut into as many pieces as there are processes. In N − 1 rounds each piece goes
+    around and is summed on its way, in N − 1 more the sums go around; in each round every process
+    sends one piece to its neighbour.
+
+    Args:
+        message: bytes of the tensor that is summed.
+        processes: N.
+        bytes_per_second: between neighbours, one way.
+        latency: seconds that a round takes before its first byte.
+    """
+    rounds = 2 * (processes - 1)
+    return rounds * (latency + message / processes / bytes_per_second)
+
+
+def exchanges(
+    processes: int, batch: int, projection: int, parameters: int, norms: Sequence[int]
+) -> dict[str, list[int]]:
+    """Return the bytes of each all-reduce in a joint training step of `mmlite.fit`, by its cause.
+
+    NT-Xent hands all projections of both views to all processes and sums the loss; Barlow Twins
+    sums each view's range, mean and deviation, the diagonal of C, and C itself; a synchronised
+    BatchNorm sends each process's means and variances. All have a message of the same size on the
+    way back (but the ranges). The parameters' gradients go once, together.
+
+    Args:
+        processes: N.
+        batch: B, images of all processes.
+        projection: P.
+        parameters: how many numbers are trained.
+        norms: the channels C of each synchronised BatchNorm.
+    """
+    numbers = {
+        "NT-Xent": [batch * projection] * 4 + [1] * 2,
+        "Barlow Twins": [projection] * 12 + [projection**2] * 2,
+        "BatchNorm": [processes * 2 * channels for channels in norms] * 2,
+        "gradients": [parameters],
+    }
+    return {cause: [NUMBER * n for n in sizes] for cause, sizes in numbers.items()}
+
+
+def _median_seconds(run: Callable[[], object], repeats: int, device: torch.device) -> float:
+    return sorted(_seconds(run, repeats, device))[repeats // 2]
+
+
+def _least_seconds(run: Callable[[], object], repeats: int, device: torch.device) -> float:
+    return min(_seconds(run, repeats, device))
+
+
+def _seconds(run: Callable[[], object], repeats: int, device: torch.device) -> list[float]:
+    """Return the seconds of each of several calls, after one that does not count."""
+    seconds = []
+    for _ in range(repeats + 1):
+        _wait(device)
+        started = time.perf_counter()
+        run()
+        _wait(device)
+        seconds.append(time.perf_counter() - started)
+    return seconds[1:]
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
