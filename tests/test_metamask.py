@@ -1,5 +1,6 @@
 """The mask and its meta-gradient against double backward, brute force and hand-worked cases."""
 
+import contextlib
 import copy
 import math
 
@@ -519,6 +520,41 @@ def test_kept_convolutions_change_nothing_and_are_computed_once(make, used):
     assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
     assert torch.equal(found[0], h)
     assert kept == []  # so that its memory goes as the pass goes on
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(16, 6, 3, stride=2, padding=1),
+        nn.Conv2d(32, 8, 3, padding="same", groups=2, bias=False),
+        nn.Conv2d(16, 4, 3, dilation=2),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+# float32 sums 144 products of size 1, for each of two parts
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-4)])
+@pytest.mark.parametrize("input_moves", [True, False])
+def test_tangents_from_kept_convolutions_are_pytorchs_own(
+    layer, layout, dtype, tolerance, input_moves
+):
+    torch.manual_seed(0)
+    layer = copy.deepcopy(layer).to(dtype).to(memory_format=layout)
+    x = torch.randn(3, layer.in_channels, 7, 7, dtype=dtype).to(memory_format=layout)
+    v = {n: torch.randn_like(p) for n, p in layer.named_parameters()}
+    dx = torch.randn_like(x)
+    with KeptConvolutions() as convolutions:
+        layer(x)
+    assert convolutions.kept[0] is not None
+    found = []
+    for mode in (FusedTangents(convolutions.kept), contextlib.nullcontext()):
+        with torch.no_grad(), forward_ad.dual_level(), mode:
+            theta = {n: forward_ad.make_dual(p, v[n]) for n, p in layer.named_parameters()}
+            given_x = forward_ad.make_dual(x, dx) if input_moves else x
+            found.append(forward_ad.unpack_dual(functional_call(layer, theta, (given_x,))))
+    for one, own in zip(*found, strict=True):
+        assert torch.allclose(one, own, rtol=tolerance, atol=tolerance)
+        assert one.stride() == own.stride()
 
 
 def test_convolutions_kept_in_another_precision_are_computed_anew():
