@@ -1,5 +1,6 @@
 """The mask and its meta-gradient against double backward, brute force and hand-worked cases."""
 
+import contextlib
 import copy
 import math
 
@@ -12,6 +13,7 @@ from torch import nn
 from torch.autograd import forward_ad
 from torch.func import functional_call
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmlite import TwoViews, fit, load, processes, projector, resnet18, small_conv
 from mmlite.contrastive import nt_xent
@@ -24,7 +26,7 @@ from mmlite.metamask import (
     virtual_step,
 )
 from mmlite.metamask.steps import step_derivative
-from mmlite.metamask.tangents import FusedTangents
+from mmlite.metamask.tangents import FusedTangents, KeptConvolutions
 from mmlite.norms import synchronise
 from mmlite.redundancy import barlow_twins
 
@@ -466,6 +468,117 @@ def test_fused_tangents_are_pytorchs_own(layer, moves):
         assert torch.allclose(found, wanted, rtol=1e-12, atol=1e-12)
 
 
+class CountsConvolutions(TorchDispatchMode):
+    """Count the convolutions that are really computed."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten.convolution.default
+        return func(*args, **(kwargs or {}))
+
+
+def written_to() -> nn.Module:
+    """Return an encoder that overwrites what its convolution returned."""
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 7, padding=3), nn.ReLU(inplace=True), nn.AvgPool2d(8), nn.Flatten()
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "used"),
+    [
+        (lambda: small_conv(3, 24), 3),  # its first convolution sums over 27 numbers only
+        (lambda: resnet18(3, 20), 18),  # the same, and a 1 × 1 convolution over 64
+        (lambda: odd_network(16), 0),
+        (written_to, 0),
+    ],
+    ids=["small_conv", "resnet18", "odd", "written to"],
+)
+def test_kept_convolutions_change_nothing_and_are_computed_once(make, used):
+    torch.manual_seed(0)
+    encoder, x = make(), torch.rand(6, 3, 8, 8)
+    theta = {n: p.detach() for n, p in encoder.named_parameters()}
+    v = {n: torch.randn_like(p) for n, p in theta.items()}
+
+    def run(kept):
+        torch.manual_seed(1)
+        with torch.no_grad(), forward_ad.dual_level(), FusedTangents(kept):
+            dual = {n: forward_ad.make_dual(p, v[n]) for n, p in theta.items()}
+            return forward_ad.unpack_dual(functional_call(encoder, dual, (x,)))
+
+    torch.manual_seed(1)
+    with KeptConvolutions() as convolutions:
+        h = encoder(x)
+    kept = convolutions.kept
+    h.sum().backward()
+    with CountsConvolutions() as plainly:
+        wanted = run(None)
+    with CountsConvolutions() as sparingly:
+        found = run(kept)
+    assert plainly.count - sparingly.count == used
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+    assert torch.equal(found[0], h)
+    assert kept == []  # so that its memory goes as the pass goes on
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(16, 6, 3, stride=2, padding=1),
+        nn.Conv2d(32, 8, 3, padding="same", groups=2, bias=False),
+        nn.Conv2d(16, 4, 3, dilation=2),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+# float32 sums 144 products of size 1, for each of two parts
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-4)])
+@pytest.mark.parametrize("input_moves", [True, False])
+def test_tangents_from_kept_convolutions_are_pytorchs_own(
+    layer, layout, dtype, tolerance, input_moves
+):
+    torch.manual_seed(0)
+    layer = copy.deepcopy(layer).to(dtype).to(memory_format=layout)
+    x = torch.randn(3, layer.in_channels, 7, 7, dtype=dtype).to(memory_format=layout)
+    v = {n: torch.randn_like(p) for n, p in layer.named_parameters()}
+    dx = torch.randn_like(x)
+    with KeptConvolutions() as convolutions:
+        layer(x)
+    assert convolutions.kept[0] is not None
+    found = []
+    for mode in (FusedTangents(convolutions.kept), contextlib.nullcontext()):
+        with torch.no_grad(), forward_ad.dual_level(), mode:
+            theta = {n: forward_ad.make_dual(p, v[n]) for n, p in layer.named_parameters()}
+            given_x = forward_ad.make_dual(x, dx) if input_moves else x
+            found.append(forward_ad.unpack_dual(functional_call(layer, theta, (given_x,))))
+    for one, own in zip(*found, strict=True):
+        assert torch.allclose(one, own, rtol=tolerance, atol=tolerance)
+        assert one.stride() == own.stride()
+
+
+def test_convolutions_kept_in_another_precision_are_computed_anew():
+    torch.manual_seed(0)
+    layer, x = nn.Conv2d(16, 4, 3), torch.rand(2, 16, 5, 5)
+    with KeptConvolutions() as convolutions, torch.autocast("cpu", dtype=torch.bfloat16):
+        layer(x)
+    assert convolutions.kept[0].y.dtype == torch.bfloat16
+    theta = {n: p.detach() for n, p in layer.named_parameters()}
+    with torch.no_grad(), forward_ad.dual_level(), FusedTangents(convolutions.kept):
+        dual = {n: forward_ad.make_dual(p, torch.ones_like(p)) for n, p in theta.items()}
+        y, _ = forward_ad.unpack_dual(functional_call(layer, dual, (x,)))
+    assert torch.equal(y, layer(x))
+
+
+def test_nothing_is_kept_of_frozen_convolutions():
+    layer = nn.Conv2d(16, 4, 3).requires_grad_(False)
+    with KeptConvolutions() as convolutions:
+        layer(torch.rand(2, 16, 5, 5))
+    assert convolutions.kept == [None]
+
+
 # the virtual step that copies an optimiser
 
 
@@ -600,6 +713,18 @@ def test_the_derivative_of_a_step_is_its_difference_quotient(name):
     assert torch.allclose(found, quotient, rtol=1e-6, atol=1e-9)
 
 
+def test_the_derivative_where_no_gradient_has_ever_been():
+    p = nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.AdamW([p], 0.01, eps=1e-3)
+    p.grad = torch.tensor([0.0, 1.0])
+    before = p.detach().clone()
+    optimizer.step()
+    # by hand: the step is −lr g / (|g| + eps), its derivative −lr eps / (|g| + eps)²
+    wanted = torch.tensor([-0.01 / 1e-3, -0.01 * 1e-3 / 1.001**2])
+    # 1e-3 is what is left of a difference of two numbers near 1 in float32
+    assert torch.allclose(step_derivative(optimizer, p, before, p.grad), wanted, rtol=1e-3)
+
+
 def test_an_optimizer_without_a_known_derivative_is_refused():
     p = nn.Parameter(torch.ones(2))
     p.grad = torch.ones(2)
@@ -680,6 +805,65 @@ def test_lookahead_is_the_derivative_of_the_next_loss(name, every):
         quotient = (next_loss(first, change) - next_loss(first, -change)) / (2 * step)
         # step² times a third derivative that Adam's square root makes large
         assert float(moves[first + 1][dimension]) == pytest.approx(quotient, rel=1e-4, abs=1e-7)
+
+
+@pytest.mark.parametrize("make", [lambda: small_conv(3, 8), lambda: resnet18(3, 8), written_to])
+def test_lookahead_of_plain_sgd_is_the_meta_gradient_of_the_whole_loss(make):
+    torch.manual_seed(0)
+    encoder = make().double()
+    dim = encoder(torch.rand(1, 3, 8, 8, dtype=torch.float64).repeat(2, 1, 1, 1)).shape[1]
+    mask = DimensionalMask(dim).double()
+    method = LookaheadMetaMask(
+        encoder,
+        *[projector(dim, 8, 4).double() for _ in range(2)],
+        mask,
+        torch.optim.SGD(mask.parameters(), 1.0),
+        lambda images, generator: (images[:, 0], images[:, 1]),
+        redundancy_weight=0.3,
+    )
+    optimizer = torch.optim.SGD(method.model.parameters(), 0.1)
+    first, second = (torch.rand(5, 2, 3, 8, 8, dtype=torch.float64) for _ in range(2))
+    wanted = meta_gradient(
+        encoder,
+        method.heads,
+        mask,
+        (first[:, 0], first[:, 1]),
+        0.1,
+        "unrolled",
+        (second[:, 0], second[:, 1]),
+        method.joint,
+    )
+    for images in (first, second):
+        optimizer.zero_grad()
+        method.loss(method.model, images, None).backward()
+        method.before_step(optimizer)
+        optimizer.step()
+        method.after_step(optimizer)
+    assert error(-mask.w.detach(), wanted) < 1e-10
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
+def test_lookahead_passes_over_a_parameter_that_is_not_used(kind):
+    torch.manual_seed(0)
+    encoder, mask = small_conv(1, 8), DimensionalMask(8)
+    encoder.register_parameter("spare", nn.Parameter(torch.ones(3)))
+    method = LookaheadMetaMask(
+        encoder,
+        projector(8, 8, 4),
+        projector(8, 8, 4),
+        mask,
+        torch.optim.SGD(mask.parameters(), 1.0),
+        lambda images, generator: (images, images),
+    )
+    optimizer = kind(method.model.parameters(), 0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        method.loss(method.model, torch.rand(4, 1, 8, 8), None).backward()
+        method.before_step(optimizer)
+        optimizer.step()
+        method.after_step(optimizer)
+    assert bool(mask.w.isfinite().all())
+    assert float(mask.w.detach().abs().max()) > 0
 
 
 def test_lookahead_leaves_frozen_parameters_out():

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from mmlite import processes
 from mmlite.contrastive import nt_xent
-from mmlite.metamask.tangents import FusedTangents
+from mmlite.metamask.tangents import FusedTangents, Kept
 
 Views = tuple[Tensor, Tensor]
 Parameters = dict[str, Tensor]
@@ -356,10 +356,16 @@ class Objective:
         return averaged({"w": of_w})["w"]
 
     @torch.no_grad()
-    def tangent(self, theta: Parameters, x: Tensor, v: Parameters) -> tuple[Tensor, Tensor]:
-        """Return h [2N, D] and its derivative [2N, D] as θ moves along v."""
+    def tangent(
+        self, theta: Parameters, x: Tensor, v: Parameters, kept: list[Kept | None] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return h [2N, D] and its derivative [2N, D] as θ moves along v.
+
+        Args:
+            kept: what an earlier pass at (θ, x) kept, see `FusedTangents`.
+        """
         encoder = of_part("encoder", theta)
-        with forward_ad.dual_level(), FusedTangents():
+        with forward_ad.dual_level(), FusedTangents(kept):
             dual = {name: forward_ad.make_dual(p, v[name]) for name, p in encoder.items()}
             try:
                 h, along = forward_ad.unpack_dual(self.represent(dual, x))

@@ -1,5 +1,6 @@
 """MetaMask's training steps: what `mmlite.fit` does with a mask around each of its steps."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +24,9 @@ from mmlite.metamask.gradient import (
     halves,
     leaves,
     meta_gradient,
+    of_part,
 )
+from mmlite.metamask.tangents import Kept, KeptConvolutions
 from mmlite.redundancy import barlow_twins
 
 MakeViews = Callable[[Tensor, Generator], Views]
@@ -166,11 +169,11 @@ class _Step:
     Attributes:
         x: both views [2N, C, H, W].
         draws: the random states that the encoder began with.
-        theta: θ.
+        theta: θ; the encoder's part from just before the step is taken.
         h: the representation [2N, D].
         heads: the gradient with respect to h and the heads' parameters, with its graph.
-        gradient: ∇θ ℒ, until the step is taken.
-        derivative: U′, entry by entry, from then on.
+        kept: what the encoder's convolutions returned, see `KeptConvolutions`.
+        derivative: U′, entry by entry, once the step is taken.
     """
 
     x: Tensor
@@ -178,17 +181,17 @@ class _Step:
     theta: Parameters
     h: Tensor
     heads: HeadsGradient
-    gradient: Parameters = field(default_factory=dict)
+    kept: list[Kept | None] = field(default_factory=list)
     derivative: Parameters = field(default_factory=dict)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all but the graph, which can be made anew from it; of all processes' images."""
+        """Return all but the graph and what is kept, which can be made anew; of all processes."""
         return {
             "x": torch.cat([processes.rows_of_all(x) for x in self.x.chunk(2)]),
             "h": torch.cat([processes.rows_of_all(h) for h in self.h.chunk(2)]),
             "draws": processes.of_each([self.draws.cpu, self.draws.cuda]),
             "w": self.heads.w.detach(),
-            **{name: getattr(self, name) for name in ("theta", "gradient", "derivative")},
+            **{name: getattr(self, name) for name in ("theta", "derivative")},
         }
 
 
@@ -264,10 +267,11 @@ class LookaheadMetaMask(MetaMask):
     def loss(self, model: nn.Module, images: Tensor, generator: Generator) -> Tensor:
         """Return the training step's loss of images [N, C, H, W]; for `fit`."""
         x = torch.cat(self.views(images, generator))
-        draws = Draws.now(x.device)
-        h = self.encoder(x)
         if (self.steps + 1) % self.every:
-            return self.joint(*halves(self.heads(self.mask(h))))
+            return self.joint(*halves(self.heads(self.mask(self.encoder(x)))))
+        draws = Draws.now(x.device)
+        with KeptConvolutions() as convolutions:
+            h = self.encoder(x)
         # The heads' gradient is taken here, on copies, so that its graph outlives the step.
         heads = {
             name: p.detach().clone().requires_grad_()
@@ -279,14 +283,9 @@ class LookaheadMetaMask(MetaMask):
         value = self.joint(*halves(functional_call(self.heads, heads, (masked,))))
         gradient = gradient_of(value, heads | seen, create_graph=True)
         theta = {f"head.{name}": p.detach() for name, p in heads.items()}
-        theta |= {
-            f"encoder.{name}": p.detach().clone()
-            for name, p in self.encoder.named_parameters()
-            if p.requires_grad
-        }
         graph = {f"head.{name}": gradient[name] for name in heads}
         kept = HeadsGradient(seen["w"], gradient["h"], graph)
-        self.coming = _Step(x, draws, theta, h.detach(), kept)
+        self.coming = _Step(x, draws, theta, h.detach(), kept, convolutions.kept)
         originals = dict(self.heads.named_parameters()) | {"h": h, "w": self.mask.w}
         known = [g.detach() for g in gradient.values()]
         return _Known.apply(value.detach(), known, *(originals[name] for name in gradient))
@@ -299,27 +298,29 @@ class LookaheadMetaMask(MetaMask):
             name: torch.zeros_like(p) if p.grad is None else p.grad.detach()
             for name, p in objective.originals.items()
         }
-        if self.pending is not None:
-            old = self.pending
+        old, self.pending, self.coming = self.pending, self.coming, None
+        if old is not None:
             direction = {name: d.mul_(gradient[name]) for name, d in old.derivative.items()}
             with objective.left_alone(old.draws):
-                _, along = objective.tangent(old.theta, old.x, direction)
+                _, along = objective.tangent(old.theta, old.x, direction, old.kept)
             direct = averaged({"w": self.mask.w.grad})["w"]
             self._move(direct + old.heads.derivative_along(along, direction))
         self.mask.w.grad = None
-        self.pending, self.coming = self.coming, None
-        if self.pending is not None:
-            self.pending.gradient = {name: g.clone() for name, g in gradient.items()}
+        if self.pending is not None:  # now that the graph of the encoder has gone
+            spare = {} if old is None else old.theta
+            for name, p in of_part("encoder", objective.parameters).items():
+                self.pending.theta[name] = spare[name].copy_(p) if name in spare else p.clone()
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Note how the step depended on its gradient; for `fit`, after each of its steps."""
         if self.pending is not None:
-            step = self.pending
-            step.derivative = {
-                name: step_derivative(optimizer, p, step.theta[name], step.gradient[name])
+            theta = self.pending.theta
+            self.pending.derivative = {
+                name: torch.zeros_like(p)  # it is not stepped at all
+                if p.grad is None
+                else step_derivative(optimizer, p, theta[name], p.grad)
                 for name, p in self._objective().originals.items()
             }
-            step.gradient = {}  # as large as the network, and done with
 
     def _objective(self) -> Objective:
         return Objective(self.encoder, self.heads, self.mask, self.joint)
@@ -375,10 +376,11 @@ def step_derivative(
     if kind is torch.optim.Adam and not group.get("decoupled_weight_decay"):
         gradient = gradient + group["weight_decay"] * before
     correction1, correction2 = 1 - beta1**step, 1 - beta2**step
-    root = (state["exp_avg_sq"] / correction2).sqrt()  # of the mean square
+    root = (state["exp_avg_sq"] / correction2).sqrt_()  # of the mean square
     size = root + group["eps"]
-    own = (1 - beta1) / correction1 / size
     # an entry that has never had a gradient has root 0, and its step does not depend on the root
-    slope = torch.where(root > 0, (1 - beta2) / correction2 * gradient / root, 0)
-    through_root = state["exp_avg"] / correction1 * slope / size.square()
-    return -group["lr"] * (own - through_root)
+    root.masked_fill_(root == 0, math.inf)
+    # in place where that can be: new memory costs more here than the arithmetic
+    slope = ((1 - beta2) / correction2 * gradient).div_(root)
+    through_root = slope.mul_(state["exp_avg"] / correction1).div_(size.square())
+    return ((1 - beta1) / correction1 / size).sub_(through_root).mul_(-group["lr"])

@@ -5,6 +5,7 @@ it along in a dual tensor.
 """
 
 import warnings
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -25,11 +26,55 @@ class FusedTangents(TorchFunctionMode):
     PyTorch composes the tangent of a BatchNorm out of a dozen elementwise kernels and adds the two
     parts of a convolution's into a third tensor. On 2 CPU cores that is a quarter of the pass.
     Values and tangents are what PyTorch's own rules give, up to rounding.
+
+    Args:
+        kept: what `KeptConvolutions` kept of a pass at the same point; it is used up, one by one.
     """
 
+    def __init__(self, kept: list["Kept | None"] | None = None) -> None:
+        super().__init__()
+        self.kept = [] if kept is None else kept
+
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        rules = {F.batch_norm: _batch_norm, F.conv2d: _conv2d, F.relu: _relu}
-        return rules.get(func, func)(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func is F.conv2d:
+            kept = self.kept.pop(0) if self.kept else None
+            return _conv2d(*args, kept=kept, **kwargs)
+        rules = {F.batch_norm: _batch_norm, F.relu: _relu}
+        return rules.get(func, func)(*args, **kwargs)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a convolution returned, and how often it had been written to by then."""
+
+    y: Tensor
+    version: int
+
+
+class KeptConvolutions(TorchFunctionMode):
+    """Keep what convolutions return, so that a later forward-mode pass need not compute it again.
+
+    Only where that pays: a convolution that sums over few numbers takes hardly longer than reading
+    its result. All but the first of `small_conv` are kept: half the memory that all would take.
+
+    Attributes:
+        kept: one entry for each call, in their order; None where nothing is kept.
+    """
+
+    WORTH = 100  # terms of the sum, at least; a greater one saves memory and takes more time
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[Kept | None] = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        y = func(*args, **(kwargs or {}))
+        if func is F.conv2d:
+            weight = args[1] if len(args) > 1 else kwargs["weight"]
+            worth = y.requires_grad and weight[0].numel() >= self.WORTH
+            self.kept.append(Kept(y.detach(), y._version) if worth else None)
+        return y
 
 
 def _split(*tensors: Tensor | None) -> tuple[list[Tensor | None], list[Tensor | None]]:
@@ -38,15 +83,22 @@ def _split(*tensors: Tensor | None) -> tuple[list[Tensor | None], list[Tensor | 
     return [value for value, _ in pairs], [tangent for _, tangent in pairs]
 
 
-def _conv2d(x, weight, bias=None, *rest, **options):
+def _conv2d(x, weight, bias=None, *rest, kept=None, **options):
+    """ẏ = ẋ * W + x * Ẇ + ḃ; for y what was kept of it will do."""
     (x, weight, bias), (dx, dweight, dbias) = _split(x, weight, bias)
-    y = F.conv2d(x, weight, bias, *rest, **options)
     dy = None if dx is None else F.conv2d(dx, weight, None, *rest, **options)
     if dweight is not None or dbias is not None:
         dweight = torch.zeros_like(weight) if dweight is None else dweight
         part = F.conv2d(x, dweight, dbias, *rest, **options)
         dy = part if dy is None else dy.add_(part)
-    return y if dy is None else forward_ad.make_dual(y, dy)
+    if dy is None:
+        return F.conv2d(x, weight, bias, *rest, **options)
+    # not if it was written to since, or computed in another precision
+    if kept is not None and kept.version == kept.y._version and kept.y.dtype == dy.dtype:
+        y = kept.y
+    else:
+        y = F.conv2d(x, weight, bias, *rest, **options)
+    return forward_ad.make_dual(y, dy)
 
 
 def _relu(x, inplace=False):
