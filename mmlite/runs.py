@@ -186,6 +186,7 @@ def train(
     progress: bool = True,
     download: bool = False,
     checkpoint_every: int | None = None,
+    compile: bool = False,
 ) -> Run:
     """Train a recipe into a folder and evaluate it.
 
@@ -194,7 +195,7 @@ def train(
         method, schedule, seed: as for `build`; the seed also draws the order and the views.
         out: the folder for the checkpoint and the log; without one nothing is written.
         resume: go on from the folder's checkpoint if there is one, else start.
-        progress, checkpoint_every: as for `mmlite.fit`.
+        progress, checkpoint_every, compile: as for `mmlite.fit`.
         download: let torchvision fetch a set that is not there.
 
     Raises:
@@ -249,6 +250,8 @@ def train(
         checkpoint_every=checkpoint_every,
         resume=resume,
         description=describe(recipe, method, schedule, seed),
+        precision=recipe.precision,
+        compile=compile,
         **parts.options,
     )
     return Run(parts, history, accuracies(recipe, parts, seed), folder)

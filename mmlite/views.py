@@ -103,7 +103,9 @@ class TwoViews:
             raise ValueError(f"images must be uint8 or float, got {images.dtype}")
         x = images.float()
         source = generator.device if generator is not None else images.device
-        u = torch.rand(2, DRAWS, len(images), generator=generator, device=source)
+        # only from pinned memory is a copy to a GPU free of waiting
+        pinned = source.type == "cpu" and images.is_cuda
+        u = torch.rand(2, DRAWS, len(images), generator=generator, device=source, pin_memory=pinned)
         u = u.to(images.device, non_blocking=True)
         return self._view(x, u[0], scale), self._view(x, u[1], scale)
 

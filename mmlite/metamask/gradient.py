@@ -16,6 +16,7 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _NormBase
 
 from mmlite.contrastive import nt_xent
+from mmlite.encoders import uncompiled
 from mmlite.metamask.tangents import FusedTangents
 
 Views = tuple[Tensor, Tensor]
@@ -298,7 +299,11 @@ class Objective:
         device = next(iter(self.parameters.values())).device
         self.draws = Draws.now(device) if draws is None else draws
         devices = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), torch.enable_grad():
+        with (
+            torch.random.fork_rng(devices=devices),
+            torch.enable_grad(),
+            uncompiled(*self.parts.values()),
+        ):
             for module in norms:
                 module.track_running_stats = False
             try:
