@@ -1,6 +1,6 @@
 """Training end to end: ours, the floor under it and lightly's, in turn in one run.
 
-    uv run python benchmarks/training.py [--rounds 7]
+    uv run python benchmarks/training.py [--rounds 5]
 
 Images (not views) a second of
 
@@ -45,8 +45,8 @@ EPOCHS = 200  # that are told in minutes on a GPU
 # encoder: recipe, images' side, images a batch, steps an epoch
 LAPTOP, LARGE = RECIPES["fashion-laptop"], RECIPES["cifar10"]
 PROBLEMS = {
-    "small_conv": (LAPTOP, 28, *((4096, 12) if ON_GPU else (256, 12))),
-    "resnet18": (LARGE, 32, *((512, 50_000 // 512) if ON_GPU else (32, 2))),
+    "small_conv": (LAPTOP, 28, *((4096, 12) if ON_GPU else (256, 8))),
+    "resnet18": (LARGE, 32, *((512, 50_000 // 512) if ON_GPU else (16, 2))),
 }
 
 
@@ -161,7 +161,7 @@ def measure(name: str, rounds: int) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7, help="rounds that count")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds that count")
     rounds = parser.parse_args().rounds
     warnings.filterwarnings("ignore")  # the peer's and the compiler's deprecations
     figures = {}
@@ -171,11 +171,8 @@ def main() -> None:
         figures[what] = measure(name, rounds)
         for figure, value in figures[what].items():
             print(f"  {figure}: {value}")
-    save(
-        f"training-{DEVICE.type}",
-        f"uv run python benchmarks/training.py --rounds {rounds}",
-        figures,
-    )
+    command = f"uv run python benchmarks/training.py --rounds {rounds}"
+    save(f"training-{DEVICE.type}", command, figures)
 
 
 if __name__ == "__main__":
