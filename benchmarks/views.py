@@ -66,11 +66,11 @@ def torchvision_views(side: int):
     return views
 
 
-def lightly_views(side: int):
-    """Return a function over a list of PIL images, by lightly's SimCLR transform."""
+def lightly_transform(side: int):
+    """Return lightly's SimCLR transform of a PIL image: two views, the operations that ours has."""
     from lightly.transforms import SimCLRTransform
 
-    pipeline = SimCLRTransform(
+    return SimCLRTransform(
         input_size=side,
         min_scale=0.2,
         cj_prob=0.8,
@@ -83,6 +83,11 @@ def lightly_views(side: int):
         gaussian_blur=0.0,
         normalize=None,
     )
+
+
+def lightly_views(side: int):
+    """Return a function over a list of PIL images, by lightly's SimCLR transform."""
+    pipeline = lightly_transform(side)
 
     def views(pictures):
         pairs = [pipeline(p) for p in pictures]

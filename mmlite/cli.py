@@ -324,7 +324,7 @@ def _progress(path: Path, times: int = 1):
 
 def _add_training(commands) -> None:
     """Add the commands train, evaluate and bench."""
-    from mmlite.recipes import METHODS, RECIPES, SCHEDULES, numbers
+    from mmlite.recipes import METHODS, PRECISIONS, RECIPES, SCHEDULES, numbers
 
     trains = commands.add_parser(
         "train",
@@ -373,6 +373,17 @@ def _add_training(commands) -> None:
         dest="sync_batch_norm",
         action="store_false",
         help="of several processes, let each normalise with the moments of its own share",
+    )
+    trains.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="what losses and gradients are computed in, in place of the recipe's; weights are "
+        "float32 in any case",
+    )
+    trains.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the network first, which takes a minute: for long runs",
     )
     own = trains.add_argument_group("numbers in place of the recipe's")
     for one in numbers():
@@ -475,6 +486,7 @@ def train(options: argparse.Namespace) -> int:
         download=options.download,
         checkpoint_every=options.checkpoint_every,
         sync_batch_norm=options.sync_batch_norm,
+        compile=options.compile,
     )
     if first:
         print(run.table())
@@ -492,8 +504,9 @@ def _recipe(options: argparse.Namespace):
 
     if options.schedule and options.method != "metamask":
         raise ValueError(f"--schedule is of --method metamask, and {options.method} has none")
-    given = {one.name: getattr(options, one.name) for one in numbers()}
-    changes = {name: number for name, number in given.items() if number is not None}
+    names = [*(one.name for one in numbers()), "precision"]
+    given = {name: getattr(options, name) for name in names}
+    changes = {name: value for name, value in given.items() if value is not None}
     return RECIPES[options.recipe].but(**changes)
 
 
@@ -507,6 +520,7 @@ def plan(recipe, options: argparse.Namespace) -> list[str]:
 
     before = "" if recipe.background is None else f", backgrounds of strength {recipe.background:g}"
     schedule = f", schedule {options.schedule or 'paper'}" if options.method == "metamask" else ""
+    compiled = ", compiled" if options.compile else ""
     there = exists(options.out / CHECKPOINT)
     begin = "from the checkpoint there" if options.resume and there else "from the start"
     if there and not options.resume:
@@ -515,7 +529,7 @@ def plan(recipe, options: argparse.Namespace) -> list[str]:
         f"recipe    {recipe.name}: {recipe.about}",
         f"method    {options.method}{schedule}: {METHODS[options.method]}",
         f"data      {recipe.data}/{recipe.split}{before}",
-        f"encoder   {recipe.encoder}, on {device()}",
+        f"encoder   {recipe.encoder} in {recipe.precision}{compiled}, on {device()}",
         f"folder    {options.out}, {begin}",
         f"seed      {options.seed}",
     ]

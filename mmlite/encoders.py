@@ -6,6 +6,9 @@ Encoders work in the channels_last memory format, which is 1.2 times as fast for
 CPU cores (`benchmarks/encoders.py`) and what GPUs with tensor cores prefer.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -104,6 +107,25 @@ def projector(dim_in: int, dim_hidden: int, dim_out: int) -> nn.Module:
     )
 
 
+@contextmanager
+def uncompiled(*modules: nn.Module) -> Iterator[None]:
+    """Let modules that `Module.compile` compiled run as they are within this context.
+
+    What they are compiled for is one shape, one mode and one backward pass: neither forward mode
+    nor a second derivative.
+    """
+    everything = (part for module in modules for part in module.modules())
+    # what `Module.compile` sets, and all that it sets
+    calls = {m: m._compiled_call_impl for m in everything if m._compiled_call_impl is not None}
+    for module in calls:
+        module._compiled_call_impl = None
+    try:
+        yield
+    finally:
+        for module, call in calls.items():
+            module._compiled_call_impl = call
+
+
 @torch.no_grad()
 def encode(encoder: nn.Module, image_set: ImageSet, batch_size: int = 1000) -> Tensor:
     """Return the representations h float32 [N, D] of a whole set of images, in evaluation mode.
@@ -116,7 +138,8 @@ def encode(encoder: nn.Module, image_set: ImageSet, batch_size: int = 1000) -> T
     encoder.eval()
     try:
         batches = image_set.images.split(batch_size)
-        return torch.cat([encoder(batch.to(where).float() / 255).float() for batch in batches])
+        with uncompiled(encoder):
+            return torch.cat([encoder(batch.to(where).float() / 255).float() for batch in batches])
     finally:
         for module, mode in modes.items():
             module.training = mode

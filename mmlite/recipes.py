@@ -20,6 +20,7 @@ METHODS = {
 }
 SCHEDULES = ("paper", "lookahead")
 ENCODERS = ("small_conv", "resnet18")
+PRECISIONS = ("float32", "bfloat16")
 
 
 def _number(default: float, about: str, least: float = 0, above: bool = False):
@@ -37,6 +38,7 @@ class Recipe:
         split: what is trained on; the accuracies are always of "train" and "test".
         background: strength of a planted background, or None for the images as they are.
         encoder: "small_conv" or "resnet18".
+        precision: "float32" or "bfloat16", see `mmlite.fit`.
         images, epochs, ...: see `mmlite train --help`.
 
     Raises:
@@ -49,6 +51,7 @@ class Recipe:
     split: str = "train"
     background: float | None = None
     encoder: str = "resnet18"
+    precision: str = "float32"
     images: int | None = _number(None, "training images, the classes as equal as can be", 4)
     dim: int = _number(512, "width D of the representation", 1)
     hidden: int = _number(512, "width of the heads' hidden layer", 1)
@@ -67,8 +70,10 @@ class Recipe:
     virtual_lr: float = _number(0.1, "η, the virtual step of the schedule paper")
 
     def __post_init__(self) -> None:
-        if self.encoder not in ENCODERS:
-            raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}, got {self.encoder!r}")
+        for name, known in (("encoder", ENCODERS), ("precision", PRECISIONS)):
+            value = getattr(self, name)
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
         for one in numbers():
             value, least = getattr(self, one.name), one.metadata["least"]
             if value is None and one.default is None:

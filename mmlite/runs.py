@@ -188,6 +188,7 @@ def train(
     download: bool = False,
     checkpoint_every: int | None = None,
     sync_batch_norm: bool = True,
+    compile: bool = False,
 ) -> Run:
     """Train a recipe into a folder and evaluate it.
 
@@ -198,7 +199,7 @@ def train(
         method, schedule, seed: as for `build`; the seed also draws the order and the views.
         out: the folder for the checkpoint and the log; without one nothing is written.
         resume: go on from the folder's checkpoint if there is one, else start.
-        progress, checkpoint_every: as for `mmlite.fit`.
+        progress, checkpoint_every, compile: as for `mmlite.fit`.
         download: let torchvision fetch a set that is not there.
         sync_batch_norm: several processes normalise with the moments of the whole batch, as one
             would (`mmlite.norms`), and not each with those of its share.
@@ -262,6 +263,8 @@ def train(
             resume=resume,
             description=describe(recipe, method, schedule, seed)
             | {"sync_batch_norm": sync_batch_norm},
+            precision=recipe.precision,
+            compile=compile,
             **parts.options,
         )
         first = processes.rank() == 0

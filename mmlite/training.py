@@ -16,13 +16,17 @@ file, and on a CPU ends with the weights, bit by bit, of one that was never stop
 Within `mmlite.processes.group` the same call, made by every process, trains one model on batches
 of which each process takes a share: with BatchNorms that are synchronised (`mmlite.norms`) to the
 weights of one process alone, up to rounding.
+
+`precision="bfloat16"` is for a GPU with tensor cores, or a CPU with bfloat16 units; `compile=True`
+is for long runs: the first step waits for the compiler.
 """
 
 import math
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -43,6 +47,7 @@ from mmlite.checkpoints import (
 from mmlite.data import ImageSet
 
 Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}  # what autocast computes in
 REFRESH = 0.5  # seconds between looks at the loss on a device where each look waits for it
 
 
@@ -105,6 +110,8 @@ def fit(
     resume: bool = False,
     keep: Mapping[str, Stateful] | None = None,
     description: Mapping[str, Any] | None = None,
+    precision: str = "float32",
+    compile: bool = False,
 ) -> History:
     """Train `model` in place on `images` with AdamW and a warm-up and cosine schedule.
 
@@ -136,12 +143,17 @@ def fit(
         keep: what else the checkpoint has to hold, by name, for instance {"method": method} for a
             `MetaMask`.
         description: what else tells this run from others; a checkpoint of another is refused.
+        precision: what loss and hooks compute in: "float32", or "bfloat16" by autocast. Weights,
+            the optimiser's state and the loss are float32 either way.
+        compile: let torch.compile compile `model` (of a `MetaMask`'s model the encoder) for this
+            run; the module and its state_dict stay as they are. Losses agree up to rounding.
 
     Returns:
         The history of the run.
 
     Raises:
-        ValueError: an argument is out of its range, or another than in another process.
+        ValueError: an argument is out of its range or another than in another process, or
+            torch.compile does not work here.
         CheckpointError: the checkpoint is damaged, another run's or cannot be written; or it is
             there and `resume` is False.
         TrainingError: the loss is NaN or infinite; the message names the step. On a CPU the model
@@ -151,6 +163,7 @@ def fit(
     _check_arguments(images, epochs, batch_size, learning_rate, weight_decay, warmup)
     one_batch = partial(processes.one_batch, processes.shard_sizes(batch_size, processes.count()))
     processes.from_first(lambda: _check_checkpoint(checkpoint, checkpoint_every, resume))
+    _check_precision(precision)
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise ValueError("the model has no parameters to train")
@@ -174,12 +187,15 @@ def fit(
         "weight_decay": weight_decay,
         "warmup": warmup,
         "seed": seed,
+        "precision": precision,
         **(description or {}),
     }
     if processes.count() > 1:
         _start_alike(model, settings)
+    cast = partial(_autocast, device, precision)
+    loss, before_step, after_step = (f and cast()(f) for f in (loss, before_step, after_step))
     if resume and processes.from_first(lambda: exists(checkpoint)):
-        with one_batch():
+        with one_batch(), cast():  # a `MetaMask` computes anew what a file cannot hold
             run.resume(checkpoint, settings)
 
     def save() -> None:
@@ -192,7 +208,10 @@ def fit(
     model.train()
     begun, started = run.step, time.perf_counter()
     quiet = not progress or processes.rank() > 0
-    with tqdm(total=total, initial=begun, disable=quiet, unit="step", leave=False) as bar:
+    with (
+        tqdm(total=total, initial=begun, disable=quiet, unit="step", leave=False) as bar,
+        _compiled(model, compile),
+    ):
         while run.step < total:
             for batch in run.rest_of_epoch(len(images), batch_size):
                 with one_batch():
@@ -313,6 +332,49 @@ def _start_alike(model: nn.Module, settings: Mapping[str, Any]) -> None:
     processes.take_from_first([*model.parameters(), *model.buffers()])
 
 
+@contextmanager
+def _autocast(device: torch.device, precision: str) -> Iterator[None]:
+    """Compute matrix products and convolutions in a precision within this context or function.
+
+    The backward pass of `fit` stands outside, as PyTorch advises: each operation's gradient has
+    the type that the operation ran in.
+    """
+    dtype = PRECISIONS[precision]
+    with nullcontext() if dtype is None else torch.autocast(device.type, dtype):
+        yield
+
+
+@contextmanager
+def _compiled(model: nn.Module, wanted: bool) -> Iterator[None]:
+    """Let calls of the model run compiled within this context, if wanted.
+
+    A `MetaMask` calls the parts of its model. Its heads stay as they are, for compiled code cannot
+    be differentiated twice; the meta step sees the encoder as it is too (`uncompiled`).
+
+    Raises:
+        ValueError: the compiler fails.
+    """
+    if not wanted:
+        yield
+        return
+    from torch._dynamo.exc import TorchDynamoException
+
+    part = model["encoder"] if isinstance(model, nn.ModuleDict) and "encoder" in model else model
+    before = part._compiled_call_impl  # what `Module.compile` sets, and all that it sets
+    part.compile(dynamic=False)  # each batch of a run has the same shape
+    try:
+        yield
+    except TorchDynamoException as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ValueError(
+            f"torch.compile cannot compile this model here ({reason}); it needs a C++ compiler "
+            "(g++, or the one that CXX names) and on a GPU Triton. Install what is missing, or "
+            "leave compile out"
+        ) from error
+    finally:
+        part._compiled_call_impl = before
+
+
 def warmup_cosine(step: int, total: int, warmup: float) -> float:
     """Return the factor on the learning rate: a linear rise, then a half cosine down to 0.
 
@@ -384,6 +446,11 @@ def _check_arguments(images, epochs, batch_size, learning_rate, weight_decay, wa
             "learning_rate must be greater than 0, weight_decay at least 0 and warmup in [0, 1), "
             f"got {learning_rate}, {weight_decay} and {warmup}"
         )
+
+
+def _check_precision(precision: str) -> None:
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
 
 
 def _check_checkpoint(path: str | Path | None, every: int | None, resume: bool) -> None:

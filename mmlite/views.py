@@ -108,7 +108,9 @@ class TwoViews:
         # of several processes that hold one batch each draws for all, so that their number does
         # not change the views
         count = processes.whole_size(len(images))
-        u = torch.rand(2, DRAWS, count, generator=generator, device=source)
+        # only from pinned memory is a copy to a GPU free of waiting
+        pinned = source.type == "cpu" and images.is_cuda
+        u = torch.rand(2, DRAWS, count, generator=generator, device=source, pin_memory=pinned)
         u = processes.own_share(u, dim=2)
         u = u.to(images.device, non_blocking=True)
         return self._view(x, u[0], scale), self._view(x, u[1], scale)

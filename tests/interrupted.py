@@ -29,7 +29,13 @@ def build(method: str):
     return kind(encoder, *heads, mask, optimizer, TwoViews(crop=(0.4, 1.0)))
 
 
-def run(method: str, folder: Path, every: int | None = None, stop: int | None = None) -> dict:
+def run(
+    method: str,
+    folder: Path,
+    every: int | None = None,
+    stop: int | None = None,
+    precision: str = "float32",
+) -> dict:
     """Train, or go on training, and return what came of it; stop within the step `stop`."""
     generator = torch.Generator().manual_seed(1)
     pixels = torch.randint(0, 256, (40, 1, 16, 16), dtype=torch.uint8, generator=generator)
@@ -56,6 +62,7 @@ def run(method: str, folder: Path, every: int | None = None, stop: int | None = 
         resume=True,
         keep={"method": meta},
         description={"method": method},
+        precision=precision,
     )
     return {
         "model": meta.model.state_dict(),

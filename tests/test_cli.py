@@ -230,6 +230,21 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path, capsys):
     for line in (r"method +metamask, schedule paper", r"  images +64 ", r"  learning_rate +0\.5 "):
         assert re.search(line, printed), line
     assert not (tmp_path / "run").exists()
+    assert "small_conv in float32, on " in printed
+    assert train(tmp_path / "run", "--dry-run", "--precision", "bfloat16", "--compile") == 0
+    assert "small_conv in bfloat16, compiled, on " in capsys.readouterr().out
+
+
+def test_train_takes_a_precision_and_compile(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MMLITE_DEVICE", "cpu")
+    assert train(tmp_path / "run", "--quiet", "--precision", "bfloat16") == 0
+    assert train(tmp_path / "run", "--quiet", "--resume") == 2
+    assert "precision is 'bfloat16' there and 'float32' here" in capsys.readouterr().err
+    schedule = ["--schedule", "lookahead", "--compile", "--quiet"]
+    assert train(tmp_path / "other", *schedule, method="metamask") == 2
+    assert "cannot train a compiled encoder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        train(tmp_path / "half", "--precision", "float16")
 
 
 def test_what_train_refuses_is_a_sentence_and_exit_code_2(tmp_path, capsys, monkeypatch):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from mmlite.data import ImageSet
-from mmlite.encoders import encode, projector, resnet18, small_conv
+from mmlite.encoders import encode, projector, resnet18, small_conv, uncompiled
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -38,6 +38,27 @@ def test_channels_last_changes_no_value(build):
     expected = encoder(x)
     plain = encoder.to(memory_format=torch.contiguous_format)[1:]
     assert torch.allclose(plain(x), expected, atol=1e-5)
+
+
+def test_uncompiled_modules_run_as_they_are_and_compiled_again_afterwards():
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    inner = small_conv(3, 4)
+    network, x = nn.Sequential(inner, projector(4, 4, 2)).eval(), torch.rand(2, 3, 8, 8)
+    inner.compile(backend=backend)
+    with uncompiled(network):
+        expected = network(x)
+    images = ImageSet(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.zeros(2).long(), ("a",))
+    encode(inner, images)
+    with pytest.raises(RuntimeError, match="channels"), uncompiled(network):
+        network(x[:, :1])  # an error within changes nothing
+    assert graphs == []
+    assert torch.equal(network(x), expected)
+    assert len(graphs) == 1
 
 
 def test_projector_is_two_layers():

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 import several
 import torch
+import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.autograd import forward_ad
 
@@ -116,6 +117,7 @@ def leave(rank: int, folder: str, hangs: bool) -> None:
     except processes.ProcessError as error:
         with open(os.path.join(folder, "told"), "w") as file:
             file.write(f"{time.monotonic() - started}\n{error}")
+    dist.destroy_process_group()  # gloo's thread, left running, would abort the process
 
 
 @pytest.mark.parametrize("hangs", [False, True], ids=["dies", "hangs"])

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from mmlite import data, encoders
-from mmlite.recipes import ENCODERS, METHODS, RECIPES, SCHEDULES, Recipe, numbers
+from mmlite import data, encoders, training
+from mmlite.recipes import ENCODERS, METHODS, PRECISIONS, RECIPES, SCHEDULES, Recipe, numbers
 
 
 def test_the_promised_names_are_there():
@@ -22,6 +22,7 @@ def test_the_promised_names_are_there():
     ]
     assert set(METHODS) == {"simclr", "barlow-twins", "joint", "metamask"}
     assert SCHEDULES == ("paper", "lookahead")
+    assert tuple(training.PRECISIONS) == PRECISIONS
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
@@ -44,6 +45,7 @@ def test_every_number_says_what_it_is():
         ({"temperature": math.nan}, "temperature must be greater than 0, got nan"),
         ({"weight_decay": math.inf}, "weight_decay must be at least 0, got inf"),
         ({"encoder": "resnet99"}, f"encoder must be one of {', '.join(ENCODERS)}"),
+        ({"precision": "float16"}, "precision must be one of float32, bfloat16, got 'float16'"),
     ],
 )
 def test_what_is_out_of_range_is_refused(change, message):

@@ -93,6 +93,30 @@ def test_a_folder_with_a_run_is_not_written_over(tmp_path):
     assert (tmp_path / "last.pt").read_bytes() == before
 
 
+def test_a_run_in_bfloat16_is_evaluated_and_refuses_to_go_on_in_float32(tmp_path):
+    recipe = SMALL.but(epochs=1, precision="bfloat16")
+    run = runs.train(recipe, "metamask", tmp_path, progress=False)
+    assert {p.dtype for p in run.parts.model.parameters()} == {torch.float32}
+    assert runs.evaluate(tmp_path) == run.accuracies
+    other = recipe.but(precision="float32")
+    with pytest.raises(CheckpointError, match="precision is 'bfloat16' there and 'float32' here"):
+        runs.train(other, "metamask", tmp_path, resume=True, progress=False)
+
+
+def test_compile_reaches_the_loop(monkeypatch):
+    seen = []
+
+    def fit(*arguments, **options):
+        seen.append((options["compile"], options["precision"]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "fit", fit)
+    for compile in (False, True):
+        with pytest.raises(KeyboardInterrupt):
+            runs.train(SMALL, "simclr", compile=compile)
+    assert seen == [(False, "float32"), (True, "float32")]
+
+
 def test_a_checkpoint_without_a_recipe_is_refused(tmp_path):
     save_checkpoint(tmp_path / "last.pt", {"step": 1}, {"method": "simclr"})
     with pytest.raises(CheckpointError, match="was not written by `mmlite train`"):

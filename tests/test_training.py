@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 import random
 import shutil
 import subprocess
@@ -159,6 +160,7 @@ def test_a_progress_bar_shows_the_loss(capsys):
         ({"batch_size": 21}, r"\(20\), got 21"),
         ({"learning_rate": 0}, "learning_rate must be greater than 0"),
         ({"warmup": 1.0}, "warmup in"),
+        ({"precision": "float16"}, "precision must be one of float32, bfloat16, got 'float16'"),
     ],
 )
 def test_wrong_arguments_are_refused(wrong, message):
@@ -190,6 +192,197 @@ def noisy_loss_on_device(model, batch, generator):
     return model(batch.float() / 255 + noise).square().mean()
 
 
+# precision and compilation
+
+
+def test_bfloat16_computes_in_bfloat16_learns_and_keeps_everything_in_float32():
+    network, seen = model(), set()
+
+    def loss(model, batch, generator):
+        z = model(batch.float() / 255 + torch.rand(len(batch), 1, 2, 2, generator=generator))
+        seen.add(z.dtype)
+        return z.float().square().mean()
+
+    def hook(optimizer):
+        seen.add((network[1](torch.ones(1, 4))).dtype)  # hooks compute alike
+        states = [t for state in optimizer.state.values() for t in state.values()]
+        assert {t.dtype for t in states} <= {torch.float32}
+        assert {p.grad.dtype for p in network.parameters()} == {torch.float32}
+
+    options = {"epochs": 60, "batch_size": 10, "learning_rate": 0.05, "progress": False}
+    hooks = {"before_step": hook, "after_step": hook}
+    history = fit(network, loss, images(), precision="bfloat16", **options, **hooks)
+    assert seen == {torch.bfloat16}
+    assert history.epoch_loss[-1] < 0.05 * history.epoch_loss[0]
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+    assert network[1](torch.ones(1, 4)).dtype == torch.float32  # outside of fit nothing changes
+    wanted = fit(model(), noisy_loss, images(), **options).loss[0]
+    # bfloat16 has 8 bits: a relative error of 2 ** -8 in each product, squared by the loss
+    assert history.loss[0] == pytest.approx(wanted, rel=2**-6)
+
+
+class Logged(nn.Module):
+    """Notes whether it is run by Python or by compiled code."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+        self.eager = 0
+
+    def forward(self, x):
+        if not torch.compiler.is_compiling():
+            self.eager += 1
+        return self.inner(x)
+
+
+def compiled_and_plain(build):
+    """Return history and model of a compiled run and of a plain one."""
+    runs = []
+    for compile in (True, False):
+        torch.manual_seed(0)
+        trained, loss, more = build()
+        history = fit(
+            trained,
+            loss,
+            pictures(),
+            epochs=2,
+            batch_size=8,
+            progress=False,
+            compile=compile,
+            **more,
+        )
+        runs.append((history, trained))
+    return runs
+
+
+def pictures() -> ImageSet:
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(0, 256, (24, 1, 8, 8), dtype=torch.uint8, generator=generator)
+    return ImageSet(pixels, torch.zeros(24, dtype=torch.int64), ("a",))
+
+
+needs_compiler = pytest.mark.skipif(
+    shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler"
+)
+
+
+@needs_compiler
+def test_a_compiled_run_has_the_same_losses_and_leaves_the_model_as_it_was():
+    def build():
+        network = Logged(nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.ReLU(), nn.Linear(4, 3)))
+        return network, noisy_pictures, {}
+
+    (compiled, network), (plain, twin) = compiled_and_plain(build)
+    assert network.eager == 0
+    assert twin.eager == 6
+    # float32 sums in another order, through six steps of AdamW
+    assert compiled.loss == pytest.approx(plain.loss, rel=1e-4)
+    assert list(network.state_dict()) == list(twin.state_dict())
+    network(torch.zeros(1, 64))
+    assert network.eager == 1
+
+
+def noisy_pictures(model, batch, generator):
+    noise = torch.rand(len(batch), 1, 8, 8, generator=generator)
+    return model(batch.float() / 255 + noise).square().mean()
+
+
+def masked(kind):
+    """Return what `compiled_and_plain` trains of a mask's method, with its encoder logged.
+
+    In float64, where rounding stays far below what a wrong pass would change.
+    """
+    encoder, mask = Logged(small_conv(1, 8)).double(), DimensionalMask(8).double()
+    heads = projector(8, 8, 4).double(), projector(8, 8, 4).double()
+    make_views = TwoViews(crop=(0.4, 1.0))
+
+    def views(images, generator):
+        return tuple(view.double() for view in make_views(images, generator))
+
+    method = kind(encoder, *heads, mask, torch.optim.Adam([mask.w], 0.05), views)
+    hooks = {"after_step": method.after_step, "keep": {"method": method}}
+    return method.model, method.loss, hooks
+
+
+@needs_compiler
+def test_a_compiled_encoder_trains_with_a_mask_whose_gradient_takes_it_as_it_is():
+    (compiled, trained), (plain, twin) = compiled_and_plain(lambda: masked(MetaMask))
+    # the three passes of six meta steps, and of the plain run six regular steps too
+    assert (trained["encoder"].eager, twin["encoder"].eager) == (18, 24)
+    # the history is float32, which rounds by 6e-8
+    assert compiled.loss == pytest.approx(plain.loss, rel=1e-6)
+    assert list(trained.state_dict()) == list(twin.state_dict())
+
+
+@needs_compiler
+def test_a_lookahead_mask_refuses_a_compiled_encoder_before_it_is_compiled():
+    trained, loss, more = masked(LookaheadMetaMask)
+    with pytest.raises(ValueError, match="LookaheadMetaMask cannot train a compiled encoder"):
+        fit(trained, loss, pictures(), epochs=1, batch_size=8, compile=True, **more)
+    assert trained["encoder"].eager == 0
+    fit(trained, loss, pictures(), epochs=1, batch_size=8, progress=False)  # as it was
+
+
+def test_without_a_compiler_compile_is_refused_in_a_sentence(tmp_path):
+    code = (
+        "import test_training as t\n"
+        "try:\n"
+        "    t.fit(t.model(), t.noisy_loss, t.images(), epochs=1, batch_size=4, compile=True)\n"
+        "except ValueError as error:\n"
+        "    print(error)\n"
+    )
+    environment = os.environ | {"CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("torch.compile cannot compile this model here (")
+    assert "it needs a C++ compiler" in done.stdout
+
+
+@pytest.mark.gpu
+def test_the_loop_does_not_wait_for_the_gpu(monkeypatch):
+    from mmlite import nt_xent, training
+
+    monkeypatch.setattr(training, "REFRESH", math.inf)  # a look at the loss waits, and may
+    network = nn.Sequential(small_conv(1, 8), projector(8, 8, 4)).cuda()
+    views, steps = TwoViews(), itertools.count(1)
+
+    def loss(model, batch, generator):
+        # from the second step of the epoch to its last: its ends may wait
+        torch.cuda.set_sync_debug_mode("error" if 2 <= next(steps) < 6 else "default")
+        return nt_xent(*model(torch.cat(views(batch, generator))).chunk(2))
+
+    try:
+        history = fit(
+            network, loss, pictures(), epochs=1, batch_size=4, precision="bfloat16", progress=False
+        )
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(history.loss) == 6
+
+
+@pytest.mark.gpu
+def test_a_compiled_run_in_bfloat16_learns_on_a_gpu():
+    network = model().cuda()
+    history = fit(
+        network,
+        noisy_loss_on_device,
+        images(),
+        epochs=60,
+        batch_size=10,
+        learning_rate=0.05,
+        precision="bfloat16",
+        compile=True,
+        progress=False,
+    )
+    assert history.epoch_loss[-1] < 0.05 * history.epoch_loss[0]
+
+
 # checkpoints
 
 
@@ -198,6 +391,16 @@ def equal(a, b) -> bool:
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(equal(a[name], b[name]) for name in a)
     return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+@pytest.mark.parametrize("method", ["metamask", "lookahead"])
+def test_a_run_in_bfloat16_goes_on_bit_by_bit(tmp_path, method):
+    wanted = interrupted.run(method, tmp_path / "whole", every=3, precision="bfloat16")
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.run(method, tmp_path / "stopped", every=3, stop=8, precision="bfloat16")
+    found = interrupted.run(method, tmp_path / "stopped", every=3, precision="bfloat16")
+    assert equal(found, wanted)
+    assert not equal(found, interrupted.run(method, tmp_path / "float32"))
 
 
 @pytest.mark.parametrize("method", ["metamask", "lookahead"])
@@ -254,6 +457,7 @@ def test_a_checkpoint_of_another_run_is_refused_and_left_alone(tmp_path):
     for change, message in (
         ({"epochs": 3}, "another run: epochs is 2 there and 3 here"),
         ({"description": {"method": "x"}}, "method is 'not set' there and 'x' here"),
+        ({"precision": "bfloat16"}, "precision is 'float32' there and 'bfloat16' here"),
         ({"images": images(24)}, "images is 'images 20×1×2×2 .*' there and 'images 24×1×2×2 .*'"),
         ({"model": nn.Sequential(nn.Flatten(), nn.Linear(4, 5))}, "another model or method"),
         ({"keep": {"more": model()}}, "holds another model or method than this run"),

@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from mmlite import processes
 from mmlite.contrastive import nt_xent
+from mmlite.encoders import uncompiled
 from mmlite.metamask.tangents import FusedTangents, Kept
 
 Views = tuple[Tensor, Tensor]
@@ -306,7 +307,11 @@ class Objective:
         device = next(iter(self.parameters.values())).device
         self.draws = Draws.now(device) if draws is None else draws
         devices = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), torch.enable_grad():
+        with (
+            torch.random.fork_rng(devices=devices),
+            torch.enable_grad(),
+            uncompiled(*self.parts.values()),
+        ):
             for module in norms:
                 module.track_running_stats = False
             try:

@@ -266,6 +266,12 @@ class LookaheadMetaMask(MetaMask):
 
     def loss(self, model: nn.Module, images: Tensor, generator: Generator) -> Tensor:
         """Return the training step's loss of images [N, C, H, W]; for `fit`."""
+        if self.encoder._compiled_call_impl is not None:
+            raise ValueError(
+                "LookaheadMetaMask cannot train a compiled encoder: each iteration differentiates "
+                "the step before it in forward mode, which needs the encoder as it is; leave "
+                "compile out, or take MetaMask (the schedule paper)"
+            )
         x = torch.cat(self.views(images, generator))
         if (self.steps + 1) % self.every:
             return self.joint(*halves(self.heads(self.mask(self.encoder(x)))))
