@@ -6,13 +6,17 @@ between processes, bound that of an exchange. Times from here are the least that
 not what a program takes; how near a program comes is to be measured.
 """
 
+import os
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.profiler import ProfilerActivity, profile
 
 NUMBER = 4  # bytes of a float32
 
@@ -126,6 +130,51 @@ def layer_times(module: nn.Module, x: Tensor, repeats: int = 5) -> list[LayerTim
         )
         for name, layer, given, y in calls
     ]
+
+
+class Calls(NamedTuple):
+    """What a profiler saw: operations, and which of them called which.
+
+    Attributes:
+        names: of the operations, E of them.
+        start, end: seconds since the first began, float64 [E].
+        parent: the place of the operation that made the call, int64 [E]; −1 where none did.
+    """
+
+    names: list[str]
+    start: Tensor
+    end: Tensor
+    parent: Tensor
+
+
+def profile_calls(run: Callable[[], object]) -> Calls:
+    """Return the operations that run() calls on the CPU, as `torch.profiler` sees them.
+
+    Of the thread of the first one: on a CPU that is forward and backward pass alike.
+    """
+    with _quiet_stderr(), profile(activities=[ProfilerActivity.CPU]) as trace:
+        run()
+    events = [event for event in trace.events() if event.thread == trace.events()[0].thread]
+    place = {id(event): i for i, event in enumerate(events)}
+    times = [(event.time_range.start, event.time_range.end) for event in events]
+    start, end = torch.tensor(times, dtype=torch.float64).T / 1e6  # from microseconds
+    parent = torch.tensor([place.get(id(event.cpu_parent), -1) for event in events])
+    return Calls([event.name for event in events], start - start[0], end - start[0], parent)
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Keep the profiler's library from reporting on itself, which it does past Python."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
 
 
 def measure_limits(device: torch.device | str = "cpu", repeats: int = 5) -> Limits:

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmlite import costs, norms, runs
 from mmlite.costs import Cost, Limits
 from mmlite.encoders import projector, resnet18, small_conv
+from mmlite.exercises import find
 from mmlite.recipes import RECIPES
 from mmlite.training import fit
 
@@ -112,6 +113,37 @@ def test_a_ring_takes_as_long_as_one_that_is_played_through(processes):
     whole = [{(rank, piece) for rank in range(processes)} for piece in range(processes)]
     assert all(of_rank == whole for of_rank in pieces)
     assert costs.ring_seconds(message, processes, speed, latency) == pytest.approx(seconds)
+
+
+def test_a_profile_has_the_calls_with_their_callers(capfd):
+    weight = torch.rand(200, 200, requires_grad=True)
+
+    def run():
+        (torch.rand(200, 200) @ weight).relu().sum().backward()
+
+    run()
+    capfd.readouterr()
+    calls = costs.profile_calls(run)
+    assert capfd.readouterr().err == ""
+    assert len(calls.names) == len(calls.start) == len(calls.end) == len(calls.parent)
+    assert float(calls.start[0]) == 0
+    caller = {
+        name: calls.names[above] if above >= 0 else None
+        for name, above in zip(calls.names, calls.parent.tolist(), strict=True)
+    }
+    assert caller["aten::matmul"] is None
+    assert "MmBackward0" in calls.names
+    first = calls.names.index("aten::mm")
+    assert calls.names[int(calls.parent[first])] == "aten::matmul"
+    called = calls.parent >= 0
+    above = calls.parent[called]
+    # the profiler's clock counts in nanoseconds, and tells microseconds
+    assert bool((calls.start[above] <= calls.start[called] + 1e-6).all())
+    assert bool((calls.end[above] >= calls.end[called] - 1e-6).all())
+    own = find("07.3").reference(calls.start, calls.end, calls.parent)
+    roots = (calls.end - calls.start)[~called].sum()
+    assert float(own.sum()) == pytest.approx(float(roots))
+    assert float(own.min()) >= -1e-6
 
 
 RECIPE = RECIPES["fashion-laptop"].but(
