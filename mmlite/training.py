@@ -235,8 +235,9 @@ def fit(
                     watch.look()
                     save()
             watch.look()
-            # BatchNorms that are not synchronised have each seen the images of one process
-            processes.average([b for b in model.buffers() if b.is_floating_point()])
+            # BatchNorms that are not synchronised have each seen the images of one process. `data`,
+            # because a graph that waits for its meta step holds the buffers, but does not read them
+            processes.average([b.data for b in model.buffers() if b.is_floating_point()])
             seconds = time.perf_counter() - started
             history.images_per_second = (run.step - begun) * batch_size / seconds
             if on_epoch is not None:

@@ -124,24 +124,24 @@ def test_a_checkpoint_without_a_recipe_is_refused(tmp_path):
     assert load_checkpoint(tmp_path / "last.pt").state == {"step": 1}
 
 
-def in_a_process(rank: int, sizes: list[int], folder: str, sync: bool) -> dict:
-    recipe = SMALL.but(batch_size=sum(sizes))
-    run = runs.train(recipe, "metamask", folder, progress=False, sync_batch_norm=sync)
+def in_a_process(rank: int, sizes: list[int], folder: str, schedule: str, sync: bool) -> dict:
+    recipe, how = SMALL.but(batch_size=sum(sizes)), {"schedule": schedule, "sync_batch_norm": sync}
+    run = runs.train(recipe, "metamask", folder, progress=False, **how)
     assert (run.accuracies is None) == (rank > 0)
     state = load_checkpoint(f"{folder}/last.pt").description
     return {"loss": run.history.loss, "sync": state["sync_batch_norm"]}
 
 
-@pytest.mark.parametrize("sync", [True, False])
-def test_processes_write_one_folder(tmp_path, sync):
+@pytest.mark.parametrize(("schedule", "sync"), [("paper", True), ("lookahead", False)])
+def test_processes_write_one_folder(tmp_path, schedule, sync):
     sizes, folder = [17, 15], tmp_path / "run"
-    found = several.run_in(sizes, in_a_process, tmp_path, str(folder), sync)
+    found = several.run_in(sizes, in_a_process, tmp_path, str(folder), schedule, sync)
     assert found[0] == found[1]
     assert found[0]["sync"] == sync
     assert len(log_of(folder)) == 3
     evaluated = runs.evaluate(folder)
     assert list(evaluated.rows) == ["whole", "masked", "permuted mask"]
-    alone = runs.train(SMALL, "metamask", progress=False)
+    alone = runs.train(SMALL, "metamask", schedule=schedule, progress=False)
     # the first loss comes before rounding has moved a weight; shares' own moments change it
     assert (found[0]["loss"][0] == pytest.approx(alone.history.loss[0], rel=1e-5)) == sync
 
