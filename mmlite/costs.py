@@ -1,9 +1,9 @@
 """What a training step costs: operations, bytes moved, bytes exchanged, and the time they need.
 
 Two numbers of a machine, operations a second and bytes a second, bound the time of every layer:
-the roofline (Williams, Waterman & Patterson 2009). Two more, seconds a message and bytes a second
-between processes, bound that of an exchange. Times from here are the least that arithmetic allows,
-not what a program takes; how near a program comes is to be measured.
+the roofline (Williams, Waterman & Patterson 2009). Two more, seconds a round and bytes a second
+between processes, bound that of an exchange. `Limits.seconds` and `ring_seconds` are predictions,
+the least that this arithmetic allows; `measure_limits`, `layer_times` and `profile_calls` measure.
 """
 
 import os
@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -41,7 +42,7 @@ class Limits(NamedTuple):
 
     @property
     def ridge(self) -> float:
-        """The intensity at which both limits take the same time, in operations a byte."""
+        """The intensity at which both limits take the same time, in operations per byte."""
         return self.flops_per_second / self.bytes_per_second
 
     def attainable(self, intensity: float) -> float:
@@ -106,14 +107,15 @@ class LayerTime(NamedTuple):
 def layer_times(module: nn.Module, x: Tensor, repeats: int = 5) -> list[LayerTime]:
     """Return what each known layer in `module` costs and takes forwards, in the order of calls.
 
-    Each layer is called again alone, `repeats` times, on the input that it has in module(x); the
-    median counts. Running statistics move as in any forward pass.
+    Each layer is called again alone, several times in a row, on the input that it has in module(x);
+    the median counts. So a small layer finds its numbers in a cache, as in training it may not.
+    Running statistics move as in any forward pass. On CUDA convolutions are held to float32.
     """
-    calls: list[tuple[str, nn.Module, Tensor, Tensor]] = []
+    calls: list[tuple[str, nn.Module, Tensor]] = []
     hooks = [
-        layer.register_forward_hook(
-            # a copy, because the ReLU behind works in place
-            lambda layer, given, y, name=name: calls.append((name, layer, given[0].clone(), y))
+        layer.register_forward_pre_hook(
+            # a copy, because a ReLU works in place
+            lambda layer, given, name=name: calls.append((name, layer, given[0].clone()))
         )
         for name, layer in module.named_modules()
         if isinstance(layer, (nn.Conv2d, nn.Linear, _BatchNorm, nn.ReLU))
@@ -121,15 +123,13 @@ def layer_times(module: nn.Module, x: Tensor, repeats: int = 5) -> list[LayerTim
     module(x)
     for hook in hooks:
         hook.remove()
-    return [
-        LayerTime(
-            name,
-            type(layer).__name__,
-            layer_cost(layer, given, y),
-            _median_seconds(lambda layer=layer, given=given: layer(given), repeats, x.device),
-        )
-        for name, layer, given, y in calls
-    ]
+    found = []
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        for name, layer, given in calls:
+            cost = layer_cost(layer, given, layer(given.clone()))
+            seconds = _median_seconds(partial(layer, given), repeats, x.device)
+            found.append(LayerTime(name, type(layer).__name__, cost, seconds))
+    return found
 
 
 class Calls(NamedTuple):
@@ -178,12 +178,12 @@ def _quiet_stderr() -> Iterator[None]:
 
 
 def measure_limits(device: torch.device | str = "cpu", repeats: int = 5) -> Limits:
-    """Measure a machine's limits: a float32 matrix product, and a copy larger than its caches.
+    """Measure a machine's limits: a float32 matrix product, and a copy larger than most caches.
 
     What PyTorch reaches at best of several, not the maker's figure.
     """
     device = torch.device(device)
-    side, numbers = (1024, 2**24) if device.type == "cpu" else (8192, 2**28)
+    side, numbers = (2048, 2**25) if device.type == "cpu" else (8192, 2**28)
     a, b = torch.rand(2, side, side, device=device)
     source = torch.rand(numbers, device=device)
     target = torch.empty_like(source)
@@ -215,9 +215,9 @@ def exchanges(
     """Return the bytes of each all-reduce in a joint training step of `mmlite.fit`, by its cause.
 
     NT-Xent hands all projections of both views to all processes and sums the loss; Barlow Twins
-    sums each view's range, mean and deviation, the diagonal of C, and C itself; a synchronised
-    BatchNorm sends each process's means and variances. All have a message of the same size on the
-    way back (but the ranges). The parameters' gradients go once, together.
+    sums each view's greatest entries, means and deviations, the diagonal of C, and C itself; a
+    synchronised BatchNorm sends each process's means and variances. All but the greatest entries
+    have a message of the same size on the way back. The parameters' gradients go once, together.
 
     Args:
         processes: N.
@@ -244,17 +244,21 @@ def _least_seconds(run: Callable[[], object], repeats: int, device: torch.device
 
 
 def _seconds(run: Callable[[], object], repeats: int, device: torch.device) -> list[float]:
-    """Return the seconds of each of several calls, after one that does not count."""
+    """Return the seconds of a call, several times, after one time that does not count."""
+    in_a_row = 1 if device.type == "cpu" else 20  # a GPU is only busy with many that wait for it
     seconds = []
     for _ in range(repeats + 1):
         _wait(device)
         started = time.perf_counter()
-        run()
+        for _ in range(in_a_row):
+            run()
         _wait(device)
-        seconds.append(time.perf_counter() - started)
+        seconds.append((time.perf_counter() - started) / in_a_row)
     return seconds[1:]
 
 
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -23,8 +23,8 @@ class SyncedBatchNorm(_BatchNorm):
     backward sends as many.
 
     Raises:
-        ValueError: there is one value a channel only, or the input's rows are not so many for
-            each image.
+        ValueError: there is one value a channel only, or the number of rows is not a multiple of
+            this process's images.
     """
 
     def _check_input_dim(self, x: Tensor) -> None:

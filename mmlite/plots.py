@@ -204,7 +204,7 @@ def roofline(
             x, y = zip(*pairs, strict=True)
             axes.scatter(x, [v / 1e9 for v in y], label=name, color=colour, marker=marker, s=24)
         axes.set(
-            xlabel="intensity (operations a byte)",
+            xlabel="intensity (operations per byte)",
             ylabel="10⁹ operations a second",
             xscale="log",
             yscale="log",

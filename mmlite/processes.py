@@ -29,6 +29,7 @@ from torch import Tensor
 
 T = TypeVar("T")
 TIMEOUT = timedelta(seconds=50)  # of an exchange: a process that hangs stops the others
+START = timedelta(minutes=10)  # of joining: importing torch from a slow disk takes its time
 _sizes: tuple[int, ...] | None = None  # images of each process, within one_batch
 
 
@@ -37,13 +38,16 @@ class ProcessError(RuntimeError):
 
 
 @contextmanager
-def group(device: torch.device | str, timeout: timedelta = TIMEOUT) -> Iterator[None]:
+def group(
+    device: torch.device | str, timeout: timedelta = TIMEOUT, start: timedelta = START
+) -> Iterator[None]:
     """Join the processes that torchrun started, and part from them at the end; alone, do nothing.
 
     Args:
         device: where the tensors of this process are. With "cuda" each process of a machine takes
             the GPU of its local rank as its current one.
         timeout: how long an exchange may wait for the slowest process.
+        start: how long joining may.
 
     Raises:
         ValueError: torchrun's variables are not there, there are fewer GPUs than processes, or
@@ -72,7 +76,10 @@ def group(device: torch.device | str, timeout: timedelta = TIMEOUT) -> Iterator[
             )
         torch.cuda.set_device(local)
     with _answered():
-        dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=timeout)
+        dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=start)
+        dist.barrier()
+        # the default group's timeout has no public setter; torch has no other way to have two
+        dist.distributed_c10d._set_pg_timeout(timeout, dist.group.WORLD)
     try:
         yield
     finally:
@@ -189,8 +196,8 @@ def whole_size(own: int) -> int:
     return sum(_sizes)
 
 
-def sizes() -> tuple[int, ...]:
-    """Return the images of each process, within `one_batch` of several processes."""
+def sizes() -> tuple[int, ...] | None:
+    """Return the images of each process, within `one_batch` of several processes; else None."""
     return _sizes
 
 
@@ -281,10 +288,13 @@ def _answered() -> Iterator[None]:
     """Turn what torch.distributed raises when a process is gone into a sentence."""
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     # gloo reports a closed connection and a timeout as this; NCCL ends the process by itself
     except RuntimeError as error:
         # without the place in gloo's source, and its advice
-        said = re.sub(r"^\[\S+:\d+\] ", "", str(error).splitlines()[0]).partition(". This is")[0]
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        said = re.sub(r"^\[\S+:\d+\] ", "", said).partition(". This is")[0]
         raise ProcessError(
             f"another process has stopped or does not answer ({said}), so this one stops; look for "
             "the other's own message"

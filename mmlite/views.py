@@ -103,7 +103,6 @@ class TwoViews:
             scale = 1.0
         else:
             raise ValueError(f"images must be uint8 or float, got {images.dtype}")
-        x = images.float()
         source = generator.device if generator is not None else images.device
         # of several processes that hold one batch each draws for all, so that their number does
         # not change the views
@@ -113,7 +112,10 @@ class TwoViews:
         u = torch.rand(2, DRAWS, count, generator=generator, device=source, pin_memory=pinned)
         u = processes.own_share(u, dim=2)
         u = u.to(images.device, non_blocking=True)
-        return self._view(x, u[0], scale), self._view(x, u[1], scale)
+        # a crop is a matrix product, which autocast would compute in half precision
+        with torch.autocast(images.device.type, enabled=False):
+            x = images.float()
+            return self._view(x, u[0], scale), self._view(x, u[1], scale)
 
     def _view(self, x: Tensor, u: Tensor, scale: float) -> Tensor:
         """Return one view of x [N, C, H, W] from uniform draws u [DRAWS, N]."""

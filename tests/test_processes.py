@@ -195,7 +195,7 @@ def test_without_the_others_joining_ends_with_a_sentence(monkeypatch):
         pytest.raises(
             processes.ProcessError, match="another process has stopped or does not answer"
         ),
-        processes.group("cpu", timedelta(seconds=1)),
+        processes.group("cpu", start=timedelta(seconds=1)),
     ):
         pass
 

@@ -275,3 +275,13 @@ def test_views_on_a_gpu_are_those_of_the_cpu_and_do_not_wait_for_it():
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert torch.allclose(got.cpu(), expected, atol=1e-4)  # TF32 may be on
+
+
+def test_autocast_does_not_round_pixels():
+    images = some_images()
+    wanted = TwoViews()(images, torch.Generator().manual_seed(1))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = TwoViews()(images, torch.Generator().manual_seed(1))
+    for one, other in zip(wanted, found, strict=True):
+        assert other.dtype == torch.float32
+        assert torch.equal(one, other)

@@ -23,7 +23,7 @@ def _between(generator: Generator, low: float, high: float) -> float:
 def intensity(
     images: int, channels_in: int, channels_out: int, height: int, width: int, stride: int
 ) -> float:
-    """Return the operations a byte of a 3 × 3 convolution with padding 1, in float32."""
+    """Return the operations per byte of a 3 × 3 convolution with padding 1, in float32."""
     shape = (images, channels_in, channels_out, height, width)
     return costs.convolution_cost(*shape, kernel=3, stride=stride).intensity
 
