@@ -58,9 +58,8 @@ def group(
     if started == 1 or dist.is_initialized():
         yield
         return
-    if missing := [
-        name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ
-    ]:
+    needed = ("RANK", "MASTER_ADDR", "MASTER_PORT")
+    if missing := [name for name in needed if name not in os.environ]:
         raise ValueError(
             f"WORLD_SIZE is {started}, but {', '.join(missing)} is not set; start the processes "
             "with torchrun, or unset WORLD_SIZE"
@@ -78,8 +77,9 @@ def group(
     with _answered():
         dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=start)
         dist.barrier()
-        # the default group's timeout has no public setter; torch has no other way to have two
-        dist.distributed_c10d._set_pg_timeout(timeout, dist.group.WORLD)
+        # its name before torch made it public
+        set_timeout = getattr(dist, "set_timeout", None) or dist.distributed_c10d._set_pg_timeout
+        set_timeout(timeout, dist.group.WORLD)
     try:
         yield
     finally:

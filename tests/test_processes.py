@@ -8,7 +8,6 @@ from datetime import timedelta
 import pytest
 import several
 import torch
-import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.autograd import forward_ad
 
@@ -102,27 +101,34 @@ def test_shards_have_the_whole_batchs_losses_and_derivatives(sizes, tmp_path):
         assert found["who"] == [rank, len(sizes)]
 
 
-def leave(rank: int, folder: str, hangs: bool) -> None:
+def leave(rank: int, folder: str, hangs: bool, port: str) -> None:
     """Process 1 dies or hangs without a word; process 0 writes what it is told."""
-    several.join(rank, 2, folder, seconds=5 if hangs else 60)
-    if rank == 1:
-        if hangs:
-            time.sleep(15)
-        os._exit(0)
-    started = time.monotonic()
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    timeout = timedelta(seconds=5) if hangs else processes.TIMEOUT
     try:
-        with processes.one_batch([2, 2]):
+        with processes.group("cpu", timeout), processes.one_batch([2, 2]):
+            started = time.monotonic()
+            if rank == 1:
+                time.sleep(15 if hangs else 0)
+                os._exit(0)
             for _ in range(2):
                 processes.total(torch.ones(2))
     except processes.ProcessError as error:
         with open(os.path.join(folder, "told"), "w") as file:
             file.write(f"{time.monotonic() - started}\n{error}")
-    dist.destroy_process_group()  # gloo's thread, left running, would abort the process
+
+
+def free_port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
 
 
 @pytest.mark.parametrize("hangs", [False, True], ids=["dies", "hangs"])
 def test_a_process_that_is_gone_stops_the_other_with_a_sentence(hangs, tmp_path):
-    mp.spawn(leave, (str(tmp_path), hangs), nprocs=2)
+    mp.spawn(leave, (str(tmp_path), hangs, free_port()), nprocs=2)
     seconds, told = (tmp_path / "told").read_text().split("\n", 1)
     # without the start of two processes, which a busy machine draws out
     assert float(seconds) < (15 if hangs else 60)
@@ -185,10 +191,7 @@ def test_a_group_that_cannot_be_is_refused_with_a_sentence(
 
 
 def test_without_the_others_joining_ends_with_a_sentence(monkeypatch):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    own = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    own = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     for name, value in own.items():
         monkeypatch.setenv(name, value)
     with (
