@@ -74,7 +74,7 @@ def steps(recipe: Recipe, epochs: int) -> list[dict[str, float]]:
 
 def link() -> tuple[float, float]:
     """Return latency in seconds a round and bandwidth in bytes a second, between two processes."""
-    least = {}
+    middle = {}
     with processes.one_batch([1, 1]):
         for size in (SMALL, LARGE):
             x, seconds = torch.ones(size // 4), []
@@ -83,9 +83,9 @@ def link() -> tuple[float, float]:
                 started = time.perf_counter()
                 processes.total(x)
                 seconds.append(time.perf_counter() - started)
-            least[size] = statistics.median(seconds)
-    latency = least[SMALL] / 2
-    return latency, LARGE / 2 / (least[LARGE] / 2 - latency)
+            middle[size] = statistics.median(seconds)
+    latency = middle[SMALL] / 2
+    return latency, LARGE / 2 / (middle[LARGE] / 2 - latency)
 
 
 def together(rank: int, recipe: Recipe, epochs: int, folder: str) -> None:

@@ -1,5 +1,6 @@
 """Several real processes on one machine, which join over gloo and each run a function."""
 
+import socket
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,16 +23,23 @@ def _one(rank: int, sizes: list[int], folder: str, function, arguments) -> None:
     dist.destroy_process_group()
 
 
-def join(rank: int, count: int, folder: str, seconds: float = 60) -> None:
-    """Join the processes that meet in a folder; an exchange waits for so many seconds."""
+def join(rank: int, count: int, folder: str) -> None:
+    """Join the processes that meet in a folder."""
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo",
         init_method=f"file://{folder}/meet",
         rank=rank,
         world_size=count,
-        timeout=timedelta(seconds=seconds),
+        timeout=timedelta(seconds=60),
     )
+
+
+def free_port() -> str:
+    """Return a port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
 
 
 def own(whole, rank: int, sizes: list[int]):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import several
 from nbformat.v4 import new_code_cell, new_notebook
 
 from mmlite import __version__, cli
@@ -331,10 +332,7 @@ def test_torchrun_trains_one_run_in_two_processes(tmp_path):
 
 
 def test_a_killed_process_stops_the_other_with_a_sentence(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    out, processes = tmp_path / "run", []
+    out, processes, port = tmp_path / "run", [], several.free_port()
     for rank in range(2):
         joining = {"RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         environment = os.environ | {name: str(value) for name, value in joining.items()}

@@ -1,7 +1,6 @@
 """Two and three real processes against one that holds the whole batch."""
 
 import os
-import socket
 import time
 from datetime import timedelta
 
@@ -120,15 +119,9 @@ def leave(rank: int, folder: str, hangs: bool, port: str) -> None:
             file.write(f"{time.monotonic() - started}\n{error}")
 
 
-def free_port() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])
-
-
 @pytest.mark.parametrize("hangs", [False, True], ids=["dies", "hangs"])
 def test_a_process_that_is_gone_stops_the_other_with_a_sentence(hangs, tmp_path):
-    mp.spawn(leave, (str(tmp_path), hangs, free_port()), nprocs=2)
+    mp.spawn(leave, (str(tmp_path), hangs, several.free_port()), nprocs=2)
     seconds, told = (tmp_path / "told").read_text().split("\n", 1)
     # without the start of two processes, which a busy machine draws out
     assert float(seconds) < (15 if hangs else 60)
@@ -191,7 +184,12 @@ def test_a_group_that_cannot_be_is_refused_with_a_sentence(
 
 
 def test_without_the_others_joining_ends_with_a_sentence(monkeypatch):
-    own = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    own = {
+        "WORLD_SIZE": "2",
+        "RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": several.free_port(),
+    }
     for name, value in own.items():
         monkeypatch.setenv(name, value)
     with (

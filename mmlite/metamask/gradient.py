@@ -188,7 +188,7 @@ def _unrolled(objective: "Objective", x: Tensor, outer_x: Tensor, lr: float) -> 
         gradient = {n: processes.total(g) / processes.count() for n, g in gradient.items()}
     virtual = objective.step(theta, gradient, lr)
     of_w = torch.autograd.grad(objective.loss(virtual, w, outer_x), w)[0]
-    return averaged({"w": of_w})["w"]
+    return averaged(of_w)
 
 
 def _first_order(objective: "Objective", x: Tensor, outer_x: Tensor, lr: float) -> Tensor:
@@ -247,7 +247,7 @@ class HeadsGradient:
         """Return ∂/∂w (⟨∂L/∂h, ḣ⟩ + ⟨∂L/∂φ, v⟩) [D]."""
         inner = (self.of_h * along).sum() + sum((g * v[n]).sum() for n, g in self.graph.items())
         of_w = torch.autograd.grad(inner, self.w, materialize_grads=True)[0]
-        return averaged({"w": of_w})["w"]
+        return averaged(of_w)
 
 
 @dataclass(frozen=True)
@@ -349,7 +349,8 @@ class Objective:
     def gradients(self, theta: Parameters, x: Tensor) -> tuple[Tensor, Parameters]:
         """Return ∂L/∂w [D] and ∇θ L, from one backward pass."""
         theta, w = leaves(theta), self.w.clone().requires_grad_()
-        gradient = averaged(gradient_of(self.loss(theta, w, x), theta | {"w": w}))
+        gradient = gradient_of(self.loss(theta, w, x), theta | {"w": w})
+        averaged(*gradient.values())
         return gradient.pop("w"), gradient
 
     def gradient_of_w(self, theta: Parameters, x: Tensor) -> Tensor:
@@ -358,7 +359,7 @@ class Objective:
             h = self.represent(theta, x)
         w = self.w.clone().requires_grad_()
         of_w = torch.autograd.grad(self.read(theta, w, h), w)[0]
-        return averaged({"w": of_w})["w"]
+        return averaged(of_w)
 
     @torch.no_grad()
     def tangent(
@@ -420,11 +421,11 @@ def gradient_of(value: Tensor, of: Parameters, **options) -> Parameters:
     return dict(zip(of, found, strict=True))
 
 
-def averaged(gradient: Parameters) -> Parameters:
-    """Return gradients of the whole batch, where several processes hold it between them."""
+def averaged(*gradients: Tensor) -> Tensor:
+    """Make gradients those of the whole batch, in place, and return the first of them."""
     if processes.shared():
-        processes.average(list(gradient.values()))
-    return gradient
+        processes.average(gradients)
+    return gradients[0]
 
 
 def _check_arguments(views: Views, virtual_lr: float) -> None:

@@ -309,7 +309,7 @@ class LookaheadMetaMask(MetaMask):
             direction = {name: d.mul_(gradient[name]) for name, d in old.derivative.items()}
             with objective.left_alone(old.draws):
                 _, along = objective.tangent(old.theta, old.x, direction, old.kept)
-            direct = averaged({"w": self.mask.w.grad})["w"]
+            direct = averaged(self.mask.w.grad)
             self._move(direct + old.heads.derivative_along(along, direction))
         self.mask.w.grad = None
         if self.pending is not None:  # now that the graph of the encoder has gone
