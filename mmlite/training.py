@@ -209,7 +209,7 @@ def fit(
     begun, started = run.step, time.perf_counter()
     quiet = not progress or processes.rank() > 0
     with (
-        tqdm(total=total, initial=begun, disable=quiet, unit="step", leave=False) as bar,
+        _bar(total, begun, quiet) as bar,
         _compiled(model, compile),
     ):
         while run.step < total:
@@ -230,7 +230,8 @@ def fit(
                 bar.update()
                 if watch.due():
                     rate = (run.step - begun) * batch_size / (time.perf_counter() - started)
-                    bar.set_postfix_str(f"loss {history.loss[-1]:.3f}, {rate:,.0f} images/s")
+                    shown = f"loss {history.loss[-1]:.3f}, {rate:,.0f} images/s"
+                    bar.set_postfix_str(shown, refresh=False)
                 if checkpoint_every and run.step % checkpoint_every == 0 and run.within_epoch:
                     watch.look()
                     save()
@@ -374,6 +375,17 @@ def _compiled(model: nn.Module, wanted: bool) -> Iterator[None]:
         ) from error
     finally:
         part._compiled_call_impl = before
+
+
+def _bar(total: int, begun: int, quiet: bool) -> tqdm:
+    """Return a progress bar that is drawn once a second.
+
+    In a notebook each drawing is several messages, and a client that does not read them while a
+    cell runs (nbval, nbconvert) loses what comes after the first two thousand.
+    """
+    return tqdm(
+        total=total, initial=begun, disable=quiet, unit="step", leave=False, mininterval=1.0
+    )
 
 
 def warmup_cosine(step: int, total: int, warmup: float) -> float:

@@ -16,7 +16,15 @@ import several
 import torch
 from torch import nn
 
-from mmlite import DimensionalMask, LookaheadMetaMask, MetaMask, TwoViews, projector, small_conv
+from mmlite import (
+    DimensionalMask,
+    LookaheadMetaMask,
+    MetaMask,
+    TwoViews,
+    projector,
+    small_conv,
+    training,
+)
 from mmlite.checkpoints import CheckpointError
 from mmlite.data import ImageSet
 from mmlite.norms import synchronise
@@ -150,6 +158,28 @@ def test_on_epoch_is_called_after_each():
 def test_a_progress_bar_shows_the_loss(capsys):
     fit(model(), noisy_loss, images(), epochs=2, batch_size=4)
     assert "10" in capsys.readouterr().err
+
+
+def test_a_progress_bar_is_drawn_at_most_once_a_second(monkeypatch):
+    """A notebook's client that reads late, as nbval does, holds 2,000 messages and drops the rest.
+
+    Among them the one that says that the cell has ended.
+    """
+    drawn = []
+
+    class Bar(training.tqdm):
+        def display(self, *args, **kwargs):
+            drawn.append(self.n)
+
+    def loss(model, batch, generator):
+        time.sleep(0.02)
+        return noisy_loss(model, batch, generator)
+
+    monkeypatch.setattr(training, "tqdm", Bar)
+    begun = time.perf_counter()
+    fit(model(), loss, images(), epochs=20, batch_size=4)
+    # and once at the beginning, once for the first loss, once at the end
+    assert 2 <= len(drawn) <= 3 + (time.perf_counter() - begun)
 
 
 @pytest.mark.parametrize(
