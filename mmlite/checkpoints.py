@@ -3,12 +3,16 @@
 A file is written beside its place under another name, flushed to the disk, and only then renamed,
 so a process killed at any moment leaves either the old file or the new one. The one before is kept
 as well. Files hold tensors, numbers, strings, lists and dictionaries alone, so reading one runs no
-code of whoever wrote it.
+code of whoever wrote it. A file is a zip archive, as torch writes it, whose comment holds the
+SHA-256 of all that stands before: the archive's own checksums do not cover its directory.
 """
 
 import contextlib
+import hashlib
+import numbers
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +21,7 @@ from typing import Any
 import torch
 
 FORMAT, VERSION = "mmlite checkpoint", 2
+DIGEST = b"mmlite sha256 "  # and 64 hexadecimal digits: the archive's comment
 
 
 class CheckpointError(RuntimeError):
@@ -70,13 +75,14 @@ def save_checkpoint(
         description: what the run is; `Checkpoint.check` compares it.
 
     Raises:
+        ValueError: the description holds what `plain` refuses.
         CheckpointError: the folder cannot be written, or the disk is full. The old file stays.
     """
     path = Path(path)
     content = {
         "format": FORMAT,
         "version": VERSION,
-        "description": dict(description),
+        "description": plain(description),
         "state": dict(state),
     }
     fresh = path.with_name(f"{path.name}.tmp")
@@ -84,7 +90,8 @@ def save_checkpoint(
         path.parent.mkdir(parents=True, exist_ok=True)
         with fresh.open("wb") as file:
             torch.save(content, file)
-            file.flush()
+        _seal(fresh)
+        with fresh.open("rb+") as file:
             os.fsync(file.fileno())
         if path.exists():
             os.replace(path, previous_path(path))
@@ -130,6 +137,32 @@ def load_checkpoint(path: str | Path, set_aside: bool = False) -> Checkpoint:
     return Checkpoint(older.description, older.state, before, note)
 
 
+def plain(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a description with Python's own numbers and strings, the only ones a file may hold.
+
+    Raises:
+        ValueError: a value is no number, string, boolean, None, nor a list or tuple of them.
+    """
+
+    def one(name: str, value: Any) -> Any:
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, str):
+            return str(value)
+        if isinstance(value, numbers.Integral):
+            return int(value)
+        if isinstance(value, numbers.Real):
+            return float(value)
+        if isinstance(value, (list, tuple)):
+            return type(value)(one(name, part) for part in value)
+        raise ValueError(
+            f"{name} is {value!r}, and a run is described by numbers, strings, booleans and None; "
+            "give it as one of them, for instance str(...)"
+        )
+
+    return {name: one(name, value) for name, value in description.items()}
+
+
 def previous_path(path: str | Path) -> Path:
     """Return where the checkpoint before the one at `path` is kept."""
     path = Path(path)
@@ -155,6 +188,7 @@ def _read(path: Path) -> Checkpoint:
     """Read one file, or raise FileNotFoundError, _DamageError or CheckpointError."""
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder; name the checkpoint file in it")
+    _check_digest(path)
     _check_sums(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -177,6 +211,32 @@ def _read(path: Path) -> Checkpoint:
     return Checkpoint(content["description"], content["state"], path)
 
 
+def _seal(path: Path) -> None:
+    """Write the digest of an archive into its comment, which ends the file."""
+    with path.open("rb+") as file:
+        file.seek(-2, os.SEEK_END)  # where an archive without a comment tells its length, 0
+        file.write((len(DIGEST) + 64).to_bytes(2, "little"))
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0, os.SEEK_END)
+        file.write(DIGEST + digest.encode())
+
+
+def _check_digest(path: Path) -> None:
+    """Raise _DamageError if a file is sealed and is not what was written."""
+    try:
+        whole = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error
+    content, comment = whole[: -len(DIGEST) - 64], whole[-len(DIGEST) - 64 :]
+    if not comment.startswith(DIGEST):
+        return  # another's file, one of an earlier version, or damage that the sums will show
+    if comment != DIGEST + hashlib.sha256(content).hexdigest().encode():
+        raise _DamageError("it is not what was written")
+
+
 def _check_sums(path: Path) -> None:
     """Raise _DamageError if a part of the archive lacks its checksum; torch.load checks none."""
     try:
@@ -186,10 +246,8 @@ def _check_sums(path: Path) -> None:
             bad = archive.testzip()
     except FileNotFoundError:
         raise
-    except PermissionError as error:
-        raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error
     # whatever random bytes make the archive's reader raise
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, RuntimeError) as error:
         raise _DamageError(_first_line(error)) from error
     except EOFError as error:
         raise _DamageError("it ends too early") from error

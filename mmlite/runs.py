@@ -223,7 +223,7 @@ def train(
         if download and processes.count() > 1:
             raise ValueError(
                 "several processes do not download; fetch the images first with one, in Python: "
-                f"mmlite.load({recipe.data!r}, download=True)"
+                f"mmlite.load({recipe.data!r}, 'train', download=True)"
             )
         parts = build(recipe, method, schedule, seed, channels_of(recipe), where)
         if sync_batch_norm:

@@ -42,6 +42,7 @@ from mmlite.checkpoints import (
     CheckpointWarning,
     exists,
     load_checkpoint,
+    plain,
     save_checkpoint,
 )
 from mmlite.data import ImageSet
@@ -177,7 +178,10 @@ def fit(
     )
     history = History() if history is None else history
     history.steps_per_epoch = steps_per_epoch
-    kept = {"model": model, "optimizer": optimizer, "schedule": schedule, **(keep or {})}
+    kept = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    if taken := sorted(kept.keys() & (keep or {}).keys()):
+        raise ValueError(f"keep has {taken[0]!r}, which fit keeps itself; give yours another name")
+    kept |= keep or {}
     run = _Run(kept, torch.Generator().manual_seed(seed), history, device)
     settings = {
         "images": _fingerprint(images) if checkpoint or processes.count() > 1 else "",
@@ -190,6 +194,7 @@ def fit(
         "precision": precision,
         **(description or {}),
     }
+    settings = plain(settings)
     if processes.count() > 1:
         _start_alike(model, settings)
     cast = partial(_autocast, device, precision)

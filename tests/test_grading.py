@@ -421,6 +421,8 @@ def names(source: Path) -> list[tuple[str, str | None]]:
         ("ada/01_contrastive/01_contrastive.ipynb", "ada", "01"),
         ("ada/02_redundancy.ipynb", "ada", "02"),
         ("ada/lesson 03/work.ipynb", "ada", "03"),
+        ("team-01_03_confounders.ipynb", "team-01", "03"),
+        ("ada-2026-02-03_confounders.ipynb", "ada-2026-02", "03"),
         ("Ada Byron_4711_assignsubmission_file_/01_contrastive.ipynb", "Ada Byron", "01"),
         ("Ada Byron_4711_assignsubmission_file_01_contrastive.ipynb", "Ada Byron", "01"),
         ("byronada_123_4567_01_contrastive-2.ipynb", "byronada", "01"),
@@ -830,10 +832,19 @@ def test_an_answer_may_build_on_earlier_ones_its_own_or_the_courses(tmp_path, bo
     files = {
         "own.ipynb": corpus.notebook(corpus.SETUP, corpus.COSINE, loss),
         "courses.ipynb": corpus.notebook(corpus.SETUP, corpus.body("return a @ b.T"), loss),
+        "rebound.ipynb": corpus.notebook(
+            corpus.SETUP,
+            corpus.COSINE,
+            "my_cosine_similarity = check('01.1', my_cosine_similarity)",
+            loss.replace("cosine_similarity = check('01.1', my_cosine_similarity)\n", "").replace(
+                "s = cosine", "s = my_cosine"
+            ),
+        ),
     }
     run_class(make(tmp_path, files), tmp_path / "out", box)
     students = json.loads((tmp_path / "out" / "grades.json").read_text())["students"]
-    assert (students["own"]["total"], students["courses"]["total"]) == (6, 5)
+    totals = {name: student["total"] for name, student in students.items()}
+    assert totals == {"own": 6, "courses": 5, "rebound": 6}
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["first way", "second way"])

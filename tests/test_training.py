@@ -190,6 +190,8 @@ def test_a_progress_bar_is_drawn_at_most_once_a_second(monkeypatch):
         ({"batch_size": 21}, r"\(20\), got 21"),
         ({"learning_rate": 0}, "learning_rate must be greater than 0"),
         ({"warmup": 1.0}, "warmup in"),
+        ({"keep": {"model": nn.Linear(1, 1)}}, "keep has 'model', which fit keeps itself"),
+        ({"description": {"folder": Path()}}, "folder is .* and a run is described by"),
         ({"precision": "float16"}, "precision must be one of float32, bfloat16, got 'float16'"),
     ],
 )

@@ -148,11 +148,14 @@ def _name(file: _File, lessons: dict[str, str]) -> Submission:
 
 def _split_lesson(text: str, lessons: dict[str, str]) -> tuple[str | None, str]:
     """Return the lesson that a name tells, and the name without it."""
-    for number, name in lessons.items():
-        pattern = rf"(?:^|(?<=[_\- .])){number}(?:[_-]{re.escape(name)})?(?=$|[_\- .(])"
-        if match := re.search(pattern, text, re.IGNORECASE):
-            rest = text[: match.start()] + text[match.end() :]
-            return number, rest.strip("_-. ")
+    # a whole name says more than a number, which may be a group's or a date's
+    for whole in (True, False):
+        for number, name in lessons.items():
+            name = rf"[_-]{re.escape(name)}" if whole else ""
+            pattern = rf"(?:^|(?<=[_\- .])){number}{name}(?=$|[_\- .(])"
+            if match := re.search(pattern, text, re.IGNORECASE):
+                rest = text[: match.start()] + text[match.end() :]
+                return number, rest.strip("_-. ")
     return None, text
 
 
