@@ -159,8 +159,12 @@ def _unit_rows(z: Tensor, name: str) -> Tensor:
     return z * (squared + SHORTEST**2).rsqrt()
 
 
+class NotFiniteError(ValueError):
+    """A projection or representation holds NaN or an infinity."""
+
+
 def check_finite(largest: Tensor, name: str) -> bool:
-    """Raise a ValueError if a row's largest entry [N, 1] is not finite, where looking is free.
+    """Raise a NotFiniteError if a row's largest entry [N, 1] is not finite, where looking is free.
 
     Return whether it was: on a GPU a look would wait for the device, and inside torch.compile and
     vmap a value cannot be looked at.
@@ -173,7 +177,7 @@ def check_finite(largest: Tensor, name: str) -> bool:
         return False
     if not fine:
         row = int((~torch.isfinite(largest)).flatten().nonzero()[0])
-        raise ValueError(
+        raise NotFiniteError(
             f"row {row} of {name} holds NaN or an infinity; look for a learning rate that is too "
             "high or a division by zero before it"
         )

@@ -45,6 +45,7 @@ from mmlite.checkpoints import (
     plain,
     save_checkpoint,
 )
+from mmlite.contrastive import NotFiniteError
 from mmlite.data import ImageSet
 
 Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
@@ -157,8 +158,8 @@ def fit(
             torch.compile does not work here.
         CheckpointError: the checkpoint is damaged, another run's or cannot be written; or it is
             there and `resume` is False.
-        TrainingError: the loss is NaN or infinite; the message names the step. On a CPU the model
-            keeps the weights of the last good step.
+        TrainingError: the loss, or what it is computed from, is NaN or infinite; the message names
+            the step. On a CPU the model keeps the weights of the last good step.
         ProcessError: another process has stopped, or does not answer.
     """
     _check_arguments(images, epochs, batch_size, learning_rate, weight_decay, warmup)
@@ -220,7 +221,10 @@ def fit(
         while run.step < total:
             for batch in run.rest_of_epoch(len(images), batch_size):
                 with one_batch():
-                    value = loss(model, pixels[processes.own_share(batch)], run.generator)
+                    try:
+                        value = loss(model, pixels[processes.own_share(batch)], run.generator)
+                    except NotFiniteError as error:
+                        raise TrainingError(f"step {run.step + 1}: {error}") from error
                     watch.add(value)
                     optimizer.zero_grad(set_to_none=True)
                     value.backward()

@@ -24,7 +24,7 @@ def build(method: str):
     encoder = nn.Sequential(small_conv(1, 8), nn.Dropout(0.1))
     mask = DimensionalMask(8)
     kind = {"metamask": MetaMask, "lookahead": LookaheadMetaMask}[method]
-    heads = projector(8, 8, 4), projector(8, 8, 4)
+    heads = [nn.Sequential(projector(8, 8, 4), nn.Dropout(0.1)) for _ in range(2)]
     optimizer = torch.optim.Adam(mask.parameters(), 0.05)
     return kind(encoder, *heads, mask, optimizer, TwoViews(crop=(0.4, 1.0)))
 

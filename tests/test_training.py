@@ -21,6 +21,8 @@ from mmlite import (
     LookaheadMetaMask,
     MetaMask,
     TwoViews,
+    load,
+    nt_xent,
     projector,
     small_conv,
     training,
@@ -134,6 +136,26 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(value):
     ):
         fit(network, loss, images(), epochs=4, batch_size=4, progress=False)
     assert torch.equal(network[1].weight, steps[-1])  # the last good weights
+
+
+def test_a_loss_that_finds_nan_itself_stops_the_run_too():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 4))
+
+    def loss(model, batch, generator):
+        z = model(batch.float())
+        return nt_xent(z, z + 0.1)
+
+    with pytest.raises(TrainingError, match=r"step [2-9]: row 0 of z1 holds NaN .*learning rate"):
+        fit(
+            network,
+            loss,
+            load("fashion", "train", size=40),
+            epochs=4,
+            batch_size=10,
+            learning_rate=1e30,
+            warmup=0.0,
+            progress=False,
+        )
 
 
 def test_a_device_that_waits_is_looked_at_late_but_the_step_is_right():

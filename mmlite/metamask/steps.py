@@ -343,7 +343,11 @@ class LookaheadMetaMask(MetaMask):
             kept = _on_device(state["pending"], self.mask.w.device)
             objective = self._objective()
             objective.w = kept.pop("w")
-            with objective.left_alone():  # the heads' graph is made anew, from the same numbers
+            # The heads' graph is made anew, from the same numbers: the heads draw theirs after the
+            # encoder has drawn its own.
+            with objective.left_alone(kept["draws"]):
+                with torch.no_grad():
+                    objective.represent(kept["theta"], kept["x"])
                 heads = objective.heads_gradient(kept["theta"], kept["h"])
             self.pending = _Step(**kept, heads=heads)
 
