@@ -228,8 +228,10 @@ def _check_digest(path: Path) -> None:
         whole = path.read_bytes()
     except FileNotFoundError:
         raise
-    except OSError as error:
+    except PermissionError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error
+    except OSError as error:  # a disk that fails
+        raise _DamageError(_first_line(error)) from error
     content, comment = whole[: -len(DIGEST) - 64], whole[-len(DIGEST) - 64 :]
     if not comment.startswith(DIGEST):
         return  # another's file, one of an earlier version, or damage that the sums will show
