@@ -156,7 +156,7 @@ def downloads(rank: int, sizes: list[int]) -> dict:
 
 def test_processes_do_not_download(tmp_path):
     for one in several.run_in([1, 1], downloads, tmp_path):
-        assert one["said"].endswith("mmlite.load('fashion', download=True)")
+        assert one["said"].endswith("mmlite.load('fashion', 'train', download=True)")
 
 
 def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
