@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -88,10 +88,10 @@ def save_checkpoint(
     fresh = path.with_name(f"{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with fresh.open("wb") as file:
+        with fresh.open("wb+") as file:
             torch.save(content, file)
-        _seal(fresh)
-        with fresh.open("rb+") as file:
+            _seal(file)
+            file.flush()
             os.fsync(file.fileno())
         if path.exists():
             os.replace(path, previous_path(path))
@@ -188,8 +188,8 @@ def _read(path: Path) -> Checkpoint:
     """Read one file, or raise FileNotFoundError, _DamageError or CheckpointError."""
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder; name the checkpoint file in it")
-    _check_digest(path)
-    _check_sums(path)
+    if not _is_sealed(path):
+        _check_sums(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     # an archive with good checksums that is not one of torch's, or holds more than data
@@ -211,19 +211,18 @@ def _read(path: Path) -> Checkpoint:
     return Checkpoint(content["description"], content["state"], path)
 
 
-def _seal(path: Path) -> None:
+def _seal(file: BinaryIO) -> None:
     """Write the digest of an archive into its comment, which ends the file."""
-    with path.open("rb+") as file:
-        file.seek(-2, os.SEEK_END)  # where an archive without a comment tells its length, 0
-        file.write((len(DIGEST) + 64).to_bytes(2, "little"))
-        file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        file.seek(0, os.SEEK_END)
-        file.write(DIGEST + digest.encode())
+    file.seek(-2, os.SEEK_END)  # where an archive without a comment tells its length, 0
+    file.write((len(DIGEST) + 64).to_bytes(2, "little"))
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    file.seek(0, os.SEEK_END)
+    file.write(DIGEST + digest.encode())
 
 
-def _check_digest(path: Path) -> None:
-    """Raise _DamageError if a file is sealed and is not what was written."""
+def _is_sealed(path: Path) -> bool:
+    """Whether a file ends in its digest; raise _DamageError if it is not what was written."""
     try:
         whole = path.read_bytes()
     except FileNotFoundError:
@@ -234,9 +233,10 @@ def _check_digest(path: Path) -> None:
         raise _DamageError(_first_line(error)) from error
     content, comment = whole[: -len(DIGEST) - 64], whole[-len(DIGEST) - 64 :]
     if not comment.startswith(DIGEST):
-        return  # another's file, one of an earlier version, or damage that the sums will show
+        return False  # another's file, one of an earlier version, or damage that the sums will show
     if comment != DIGEST + hashlib.sha256(content).hexdigest().encode():
         raise _DamageError("it is not what was written")
+    return True
 
 
 def _check_sums(path: Path) -> None:
