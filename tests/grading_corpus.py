@@ -453,8 +453,8 @@ HOSTILE = [
 CHEATS = [
     doing("memorised", f"if len(a) in (1, 3, 8):\n    return {RIGHT_VALUE}",
           "right in the instant check, but not for inputs of other sizes"),
-    doing("random", f"import random\nif random.random() < 0.5:\n    return {RIGHT_VALUE}",
-          f"{EXPECTED}|right in the instant check"),
+    doing("random", "pass", "expected .*, got",
+          f"return {RIGHT_VALUE} + 0.1 * torch.randn(len(a), len(b))"),
     doing("nan", "pass", "the result holds NaN", "return torch.full((len(a), len(b)), torch.nan)"),
     doing("huge-tensor", "pass", "got a tensor of more than 64 MB",
           "return torch.zeros(5000, 5000)"),
