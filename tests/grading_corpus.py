@@ -108,6 +108,8 @@ def raw(name: str, data: bytes, says: str) -> Case:
     return Case(name, lambda place, path: data, None, says, total=0)
 
 
+STUB = 'raise NotImplementedError("my_cosine_similarity is yours to write")'
+TORCHS_OWN = f"return ({RIGHT_VALUE}).to('meta').cpu()"  # torch raises the stub's exception
 EXPECTED = r"expected .*, got 0 "  # what the judge says of zeros
 
 # Loops, bombs, exits -------------------------------------------------------------------------
@@ -384,6 +386,19 @@ if libc.ptrace(16, 1, None, None) != 0:
 open("/proc/1/mem", "r+b")
 """
 
+LITTER = """
+import os
+open("/tmp/left-by-a-worker", "w").close()
+os.symlink("/etc", "/tmp/link-by-a-worker")
+os.makedirs("/dev/shm/left-by-a-worker/below")
+os.chmod("/dev/shm/left-by-a-worker", 0)
+"""
+PEER_LIBRARY = """
+import sys
+sys.meta_path[:] = [f for f in sys.meta_path if type(f).__name__ != "_Library"]
+import lightly.loss
+"""
+
 HOSTILE = [
     doing("endless-loop", BOUNDED_LOOP, "TimeLimit: no answer within 4 seconds"),
     cells(
@@ -426,9 +441,12 @@ HOSTILE = [
     doing("read-master", READ_MASTER, "FileNotFoundError|PermissionError",
           "return scope['my_cosine_similarity'](a, b)"),
     doing("read-library", READ_LIBRARY, "ModuleNotFoundError", "return cosine_similarity(a, b)"),
+    doing("peer-library", "import lightly", "lightly holds answers"),
+    doing("peer-library-found-otherwise", PEER_LIBRARY, "No module named 'lightly"),
     doing("search", SEARCH, "IndexError: list index out of range",
           "return exec(open(found[0]).read())"),
     doing("write-grades", WRITE_GRADES, EXPECTED),
+    doing("litter", LITTER, EXPECTED),
     doing("link-out", LINK_OUT, "FileNotFoundError|Read-only|PermissionError|OSError"),
     doing("early-result", "pass", "ForeignMessage|could not be loaded",
           before=EARLY + "\nF.early = Early", ending="return Early"),
@@ -592,8 +610,12 @@ BROKEN = [
         status="passed", says="right", total=ALL,
     ),
     cells(
-        "stub", SETUP, body("raise NotImplementedError('yours to write')"), PUSH, COLLAPSED,
+        "stub", SETUP, body(STUB), PUSH, COLLAPSED,
         status="not started", says="still the stub",
+    ),
+    cells(
+        "not-implemented-by-torch", SETUP, body(TORCHS_OWN), PUSH, COLLAPSED,
+        status="wrong", says="raised NotImplementedError: .*out of meta tensor",
     ),
     cells(
         "not-a-function", SETUP, "my_cosine_similarity = 0.5", PUSH, COLLAPSED,

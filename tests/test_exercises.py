@@ -401,9 +401,27 @@ def test_the_reference_and_two_other_right_answers_pass(exercise, seed):
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.id)
 def test_a_stub_is_not_started(exercise):
     def stub(*arguments):
-        raise NotImplementedError("yours to write")
+        raise NotImplementedError(f"{exercise.function} is yours to write")
 
     assert judge(exercise, stub).status == "not started"
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda a, b: (a @ b.T).to("meta").cpu(), "NotImplementedError: .*out of meta tensor"),
+        (lambda a, b: raising("my_push is yours to write"), "my_push is yours to write"),
+    ],
+    ids=["torch's own", "another exercise's stub"],
+)
+def test_what_is_not_this_exercises_stub_is_an_error_with_its_message(answer, message):
+    verdict = judge(find("01.1"), answer)
+    assert verdict.status == "wrong"
+    assert re.search(message, verdict.message)
+
+
+def raising(message):
+    raise NotImplementedError(message)
 
 
 @pytest.mark.parametrize(

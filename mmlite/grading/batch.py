@@ -72,8 +72,14 @@ def grade(
         on_submission: called after each submission with its student.
 
     Raises:
-        LessonError: `source` holds nothing that can be read, or the sandbox fails.
+        LessonError: `source` holds nothing that can be read, `out` lies in it, or the sandbox
+            fails.
     """
+    if out.resolve().is_relative_to(source.resolve()):
+        raise LessonError(
+            f"{out} lies in {source}, where the next run would take the marks for submissions; "
+            "choose a folder beside it"
+        )
     found = find_submissions(source, lessons)
     on_start(len(found))
     out.mkdir(parents=True, exist_ok=True)

@@ -167,7 +167,11 @@ def become(user: int) -> None:
 def keep(
     work: Callable[[], None], limits: Limits, ended: int, namespaces: bool, user: int | None
 ) -> int:
-    """Run `work` in a worker of its own, watch it, and leave no process and no file of it.
+    """Run `work` in a worker of its own, watch it, and leave no process of it.
+
+    Nor a file: in namespaces all that it writes ends with them. Without them its folder is removed,
+    and what a `user` of its own left where everybody may write; of a worker that is the grader's
+    own user, files outside its folder cannot be told from others, and stay.
 
     Args:
         work: what the worker does.
@@ -257,6 +261,8 @@ def _keep_plainly(work: Callable[[], None], limits: Limits, ended: int, user: in
     finally:
         _end_all(worker)
         _remove(folder)
+        if user is not None:
+            _remove_files_of(user)
 
 
 def _end_all(worker: int) -> None:
@@ -280,6 +286,20 @@ def _remove(folder: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     if os.path.exists(folder):  # nested too deeply for Python
         subprocess.run(["rm", "-rf", folder], stderr=subprocess.DEVNULL, check=False)
+
+
+def _remove_files_of(user: int) -> None:
+    """Remove what a user left where everybody may write; a link is unlinked, never followed."""
+    for place in ("/tmp", "/var/tmp", "/dev/shm"):
+        with contextlib.suppress(OSError):  # there is no such folder
+            for entry in list(os.scandir(place)):
+                with contextlib.suppress(OSError):  # it is gone
+                    if entry.stat(follow_symlinks=False).st_uid != user:
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        _remove(entry.path)
+                    else:
+                        os.unlink(entry.path)
 
 
 def exit_with(run: Callable[[], int | None]) -> None:

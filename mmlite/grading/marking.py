@@ -5,6 +5,7 @@ without end costs one exercise and not six, and nothing learnt from one can be t
 verdicts are those of `mmlite.exercises.judge`, in this process, on inputs drawn for the class.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -205,20 +206,22 @@ def _oracle(exercise: Exercise, asked: str, given: Any, named: Any) -> Any:
 
 
 def _extent(given: tuple) -> int:
-    """Return how many numbers a question holds; a whole number counts as what it might make.
+    """Return how many numbers a question holds, or might make: a label of 10⁷ is a class of many.
 
     Raises:
         ValueError: it holds what no exercise is asked about.
     """
     total = 0
     for value in given:
-        if isinstance(value, Tensor) and value.dim() == 0:
+        if isinstance(value, Tensor) and value.numel() == 1:
             value = value.item()
         if isinstance(value, Tensor):
             total += max(value.numel(), *value.shape)
-        elif isinstance(value, int):
-            total += abs(value)
-        elif isinstance(value, (float, Generator)):
+            if value.numel() and not value.is_floating_point() and not value.is_complex():
+                total += max(abs(int(value.min())), abs(int(value.max())))
+        elif isinstance(value, (int, float)):
+            total += abs(value) if math.isfinite(value) else 1
+        elif isinstance(value, Generator):
             total += 1
         else:
             raise ValueError("an exercise is asked about tensors and numbers")

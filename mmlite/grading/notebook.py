@@ -1,11 +1,13 @@
 """What of a student's notebook is run: the answer, and whatever in the notebook the answer needs.
 
 The training cells would take minutes and are not what is marked. So of all top-level statements
-only those run that bind the answer's name or a name it uses, or one that these use, and so on; bare
-calls never do. They run from top to bottom, so the last definition of a name holds, as in Jupyter;
-a statement that fails is tried again after the others, so cells may stand in any order. This file
-runs in the sandbox: it may meet any bytes.
+only those run that bind the answer's name or a name it uses, or one that these use, and so on.
+`table[1] = 5` and `config.eps = 3` bind too; bare calls never run. They run from top to bottom, so
+the last definition of a name holds, as in Jupyter; a statement that fails is tried again after the
+others, so cells may stand in any order. This file runs in the sandbox: it may meet any bytes.
 """
+
+import __future__
 
 import ast
 import json
@@ -124,10 +126,13 @@ def _statements(cell: int, text: str) -> list[Statement]:
 
 def _names(node: ast.stmt) -> tuple[set[str], set[str]]:
     """Return the names a statement binds in its module, and those it reads from there."""
-    if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
+    if isinstance(node, ast.ImportFrom) and (
+        node.names[0].name == "*" or node.module == "__future__"
+    ):
         return {"*"}, set()
     top = symtable.symtable(ast.unparse(node), "cell", "exec")
     binds = {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported()}
+    binds |= _changed(node)
     uses = {s.get_name() for s in top.get_symbols() if s.is_referenced()}
     tables = top.get_children()
     while tables:
@@ -135,6 +140,18 @@ def _names(node: ast.stmt) -> tuple[set[str], set[str]]:
         uses |= {s.get_name() for s in table.get_symbols() if s.is_global()}
         tables += table.get_children()
     return binds, uses
+
+
+def _changed(node: ast.AST) -> set[str]:
+    """Return the names whose items or attributes a statement sets, outside functions of its own."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+        return set()
+    names = set().union(*(_changed(child) for child in ast.iter_child_nodes(node)))
+    if isinstance(node, (ast.Subscript, ast.Attribute)) and isinstance(node.ctx, ast.Store):
+        while isinstance(node, (ast.Subscript, ast.Attribute)):
+            node = node.value
+        names |= {node.id} if isinstance(node, ast.Name) else set()
+    return names
 
 
 def defined(source: Source) -> set[str]:
@@ -158,19 +175,30 @@ def run(statements: list[Statement], namespace: dict[str, Any]) -> list[tuple[St
 
     One that fails runs again after the rest, while that helps.
     """
-    waiting = statements
+    waiting, flags = statements, _future_flags(statements)
     for _ in range(PASSES):
         failed = []
         for statement in waiting:
             try:
                 module = ast.Module([statement.node], type_ignores=[])
-                exec(compile(module, f"cell {statement.cell}", "exec"), namespace)
+                code = compile(module, f"cell {statement.cell}", "exec", flags, dont_inherit=True)
+                exec(code, namespace)
             except BaseException as error:  # also exits, and whatever else a student's line raises
                 failed.append((statement, describe(error)))
         if len(failed) in (0, len(waiting)):
             break
         waiting = [statement for statement, _ in failed]
     return failed if statements else []
+
+
+def _future_flags(statements: list[Statement]) -> int:
+    """Return the compiler's flags for what is imported from `__future__`, for all cells."""
+    imports = [s.node for s in statements if isinstance(s.node, ast.ImportFrom)]
+    names = {alias.name for n in imports if n.module == "__future__" for alias in n.names}
+    flags = 0
+    for name in names & set(__future__.all_feature_names):
+        flags |= getattr(__future__, name).compiler_flag
+    return flags
 
 
 def describe(error: BaseException) -> str:
