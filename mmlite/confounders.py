@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmlite.evaluation import check_labelled, largest, vote
+from mmlite.evaluation import alike, check_labelled, largest, vote
 
 MASKS_AT_ONCE = 128
 QUERIES_AT_ONCE = 2**21  # similarities held at once: 8 MB stay in a processor's cache
@@ -151,7 +151,7 @@ def mask_accuracy(
     Raises:
         ValueError: shapes, types or values are wrong, or a mask keeps nothing.
     """
-    _check_study(train, test, k, temperature)
+    train, test = _checked(train, test, k, temperature)
     dim = train[0].shape[1]
     if masks.dtype != torch.bool or masks.dim() != 2 or masks.shape[1] != dim:
         raise ValueError(f"masks must be bool of shape [M, {dim}], got {_described(masks)}")
@@ -245,7 +245,7 @@ def random_mask_study(
     Raises:
         ValueError: shapes, types or values are wrong.
     """
-    _check_study(train, test, k, temperature)
+    train, test = _checked(train, test, k, temperature)
     drawn = random_masks(train[0].shape[1], keep, masks, seed)
     whole = torch.ones(1, drawn.shape[1], dtype=torch.bool)
     right = _right(train, test, torch.cat([drawn, whole]), k, temperature)
@@ -327,18 +327,18 @@ def split_gain(study: MaskStudy, splits: int = 100, seed: int = 0) -> SplitGain:
     return SplitGain(seen, fresh)
 
 
-def _check_study(train: Labelled, test: Labelled, k: int, temperature: float) -> None:
+def _checked(
+    train: Labelled, test: Labelled, k: int, temperature: float
+) -> tuple[Labelled, Labelled]:
+    """Return both in their common precision, or raise a ValueError that says what is wrong."""
     check_labelled("train", *train)
     check_labelled("test", *test)
-    if train[0].shape[1] != test[0].shape[1]:
-        raise ValueError(
-            f"train and test must have the same width D, got {list(train[0].shape)} "
-            f"and {list(test[0].shape)}"
-        )
+    train_h, test_h = alike("test_h", train[0], test[0])
     if not 1 <= k <= len(train[0]):
         raise ValueError(f"k must be between 1 and the {len(train[0])} training rows, got {k}")
     if not temperature > 0:
         raise ValueError(f"temperature must be greater than 0, got {temperature}")
+    return (train_h, train[1]), (test_h, test[1])
 
 
 def _scaled(h: Tensor) -> Tensor:

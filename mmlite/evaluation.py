@@ -16,14 +16,14 @@ from scipy import stats
 from torch import Tensor
 from torch.nn import functional as F
 
-CHUNK = 2**25  # similarities held at once: 128 MB in float32
+CHUNK = 2**25  # similarities held at once: 134 MB in float32
 
 
 def neighbours(train_h: Tensor, query_h: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return the k nearest training rows of each query by cosine similarity, nearest first.
 
-    A zero row has similarity 0 to everything. Works through the queries in pieces, so that 60,000
-    × 512 representations need 128 MB beside themselves.
+    A zero row has similarity 0 to everything. Works through the queries in pieces of at most 2²⁵
+    similarities, so that beside copies of unit length it needs a few times 134 MB in float32.
 
     Args:
         train_h: float [N, D].
@@ -38,11 +38,7 @@ def neighbours(train_h: Tensor, query_h: Tensor, k: int) -> tuple[Tensor, Tensor
     """
     check_features("train_h", train_h)
     check_features("query_h", query_h)
-    if query_h.shape[1] != train_h.shape[1]:
-        raise ValueError(
-            f"train_h and query_h must have the same width D, got {list(train_h.shape)} "
-            f"and {list(query_h.shape)}"
-        )
+    train_h, query_h = alike("query_h", train_h, query_h)
     if not 1 <= k <= len(train_h):
         raise ValueError(f"k must be between 1 and the {len(train_h)} training rows, got {k}")
     pieces = list(_nearest(_unit(train_h), _unit(query_h), k))
@@ -149,14 +145,10 @@ def linear_probe_accuracy(
     """
     check_labelled("train", train_h, train_labels)
     check_labelled("test", test_h, test_labels)
-    if train_h.shape[1] != test_h.shape[1]:
-        raise ValueError(
-            f"train_h and test_h must have the same width D, got {list(train_h.shape)} "
-            f"and {list(test_h.shape)}"
-        )
+    train_h, test_h = alike("test_h", train_h, test_h)
     if not weight_decay > 0:
         raise ValueError(f"weight_decay must be greater than 0, got {weight_decay}")
-    mean, deviation = train_h.float().mean(0), train_h.float().std(0, correction=0)
+    mean, deviation = train_h.mean(0), train_h.std(0, correction=0)
     # a constant dimension says nothing; what rounding leaves of its deviation must not blow it up
     constant = deviation <= 1e-6 * mean.abs().clamp(min=1e-6)
     scale = torch.where(constant, 0.0, 1 / deviation.clamp(min=1e-30))
@@ -242,13 +234,17 @@ def paired_difference(a: Sequence[float], b: Sequence[float], confidence: float 
         confidence: the interval's coverage, between 0 and 1.
 
     Raises:
-        ValueError: the lengths differ, there are fewer than 2 pairs, or the confidence is off.
+        ValueError: the lengths differ, there are fewer than 2 pairs, a number is NaN or infinite,
+            or the confidence is off.
     """
     if len(a) != len(b) or len(a) < 2:
         raise ValueError(f"a and b need the same length of at least 2, got {len(a)} and {len(b)}")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
     difference = torch.tensor(a, dtype=torch.float64) - torch.tensor(b, dtype=torch.float64)
+    if not bool(difference.isfinite().all()):
+        place = int(difference.isfinite().logical_not().nonzero()[0])
+        raise ValueError(f"a or b is not finite: pair {place} is {a[place]} and {b[place]}")
     mean = float(difference.mean())
     error = float(difference.std()) / len(a) ** 0.5
     reach = float(stats.t.ppf((1 + confidence) / 2, len(a) - 1)) * error
@@ -256,7 +252,6 @@ def paired_difference(a: Sequence[float], b: Sequence[float], confidence: float 
 
 
 def _unit(h: Tensor) -> Tensor:
-    h = h.to(torch.promote_types(h.dtype, torch.float32))
     longest = h.abs().amax(1, keepdim=True)  # its square might overflow, or vanish
     return F.normalize(h / torch.where(longest > 0, longest, 1), dim=1)
 
@@ -269,8 +264,8 @@ def _nearest(train_u: Tensor, query_u: Tensor, k: int) -> Iterator[tuple[Tensor,
 def _logistic_regression(x: Tensor, labels: Tensor, weight_decay: float) -> tuple[Tensor, Tensor]:
     """Return weights [classes, D] and bias [classes] at the minimum of the convex objective."""
     classes = int(labels.max()) + 1
-    weight = torch.zeros(classes, x.shape[1], device=x.device, requires_grad=True)
-    bias = torch.zeros(classes, device=x.device, requires_grad=True)
+    weight = x.new_zeros(classes, x.shape[1], requires_grad=True)
+    bias = x.new_zeros(classes, requires_grad=True)
     optimizer = torch.optim.LBFGS(
         [weight, bias],
         max_iter=1000,
@@ -312,10 +307,32 @@ def check_features(name: str, h: Tensor) -> None:
 def check_labelled(split: str, h: Tensor, labels: Tensor) -> None:
     """Raise a ValueError unless h is as `check_features` says and labels are int64 [N], >= 0."""
     check_features(f"{split}_h", h)
+    wanted = f"{split}_labels must be int64 of shape [{len(h)}], one for each row of {split}_h"
+    if not isinstance(labels, Tensor):
+        raise ValueError(f"{wanted}, got {type(labels).__name__}; torch.tensor makes one of a list")
     if labels.dtype != torch.int64 or labels.shape != h.shape[:1]:
-        raise ValueError(
-            f"{split}_labels must be int64 of shape [{len(h)}], one for each row of {split}_h, "
-            f"got {labels.dtype} of shape {list(labels.shape)}"
-        )
+        raise ValueError(f"{wanted}, got {labels.dtype} of shape {list(labels.shape)}")
+    if labels.device != h.device:
+        raise ValueError(f"{split}_h lies on {h.device}, {split}_labels on {labels.device}")
     if bool((labels < 0).any()):
         raise ValueError(f"{split}_labels holds a label below 0: are some images unlabelled?")
+
+
+def alike(name: str, train_h: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Return two representations in their common precision, float32 at least.
+
+    Raises:
+        ValueError: they differ in width or lie on two devices.
+    """
+    if other.shape[1] != train_h.shape[1]:
+        raise ValueError(
+            f"train_h and {name} must have the same width D, got {list(train_h.shape)} "
+            f"and {list(other.shape)}"
+        )
+    if other.device != train_h.device:
+        raise ValueError(
+            f"train_h and {name} must lie on one device, got {train_h.device} and {other.device}"
+        )
+    dtype = torch.promote_types(train_h.dtype, other.dtype)
+    dtype = torch.promote_types(dtype, torch.float32)
+    return train_h.to(dtype), other.to(dtype)

@@ -187,6 +187,8 @@ H, LABELS = torch.randn(10, 4), torch.arange(10) % 2
         ((H[:0], LABELS[:0], H, LABELS), "that is not empty"),
         ((H, LABELS[:3], H, LABELS), "train_labels must be int64 of shape"),
         ((H, LABELS, H, LABELS.float()), "test_labels must be int64"),
+        ((H, LABELS.tolist(), H, LABELS), "got list; torch.tensor makes one"),
+        ((H, LABELS, H, LABELS.to("meta")), "test_h lies on cpu, test_labels on meta"),
         ((H, LABELS - 1, H, LABELS), "train_labels holds a label below 0"),
         ((H, LABELS, H[:, :3], LABELS), "the same width D"),
         ((H * torch.nan, LABELS, H, LABELS), "train_h holds NaN"),
@@ -196,6 +198,20 @@ def test_readers_refuse_what_does_not_fit(reader, arguments, message):
     more = {"k": 3} if reader is knn_accuracy else {}
     with pytest.raises(ValueError, match=message):
         reader(*arguments, **more)
+
+
+def test_two_devices_are_refused():
+    with pytest.raises(ValueError, match="one device, got cpu and meta"):
+        evaluation.alike("test_h", H, H.to("meta"))
+
+
+@pytest.mark.parametrize("reader", [knn_accuracy, linear_probe_accuracy, few_label_accuracy])
+@pytest.mark.parametrize("dtypes", [(torch.float64, torch.float64), (torch.float32, torch.float64)])
+def test_readers_read_any_precision(reader, dtypes):
+    (train_h, train_labels), (test_h, test_labels) = clusters(200), clusters(200, seed=1)
+    plain = reader(train_h, train_labels, test_h, test_labels)
+    other = reader(train_h.to(dtypes[0]), train_labels, test_h.to(dtypes[1]), test_labels)
+    assert other == pytest.approx(plain, abs=0.0051)  # one of 200 on the boundary may fall over
 
 
 @pytest.mark.parametrize(
@@ -221,6 +237,8 @@ def test_paired_difference_is_the_paired_t_interval():
     [
         (([1.0], [1.0]), "same length of at least 2"),
         (([1.0, 2.0], [1.0]), "same length"),
+        (([1.0, 2.0, 3.0], [1.0, math.nan, 3.0]), "not finite: pair 1 is 2.0 and nan"),
+        (([1.0, math.inf], [1.0, 2.0]), "not finite: pair 1 is inf and 2.0"),
         (([1.0, 2.0], [1.0, 2.0], 1.0), "confidence must be between"),
     ],
 )

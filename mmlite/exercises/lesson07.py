@@ -31,7 +31,7 @@ def intensity(
 def _draw_convolution(generator: Generator, size: int) -> tuple[int, ...]:
     # few images, so that weights count; strides of 2 and 3 in turn, so that they do too
     side = _whole(generator, 4, 9)
-    channels = _whole(generator, 2, 5), _whole(generator, 6, 9)
+    channels = _whole(generator, 3, 5), _whole(generator, 6, 9)
     return size, *channels, side, side + _whole(generator, 1, 3), 2 + size % 2
 
 
@@ -105,7 +105,9 @@ def self_time(start: Tensor, end: Tensor, parent: Tensor) -> Tensor:
 
 
 def _draw_calls(generator: Generator, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    parent = [-1, 0, 1] + [_whole(generator, -1, i - 1) for i in range(3, size)]
+    # one has two calls below it at least, and one has one that has one
+    parent = [-1, 0, 1, _whole(generator, 0, 1)]
+    parent += [_whole(generator, -1, i - 1) for i in range(4, size)]
     total = (0.5 + torch.rand(size, generator=generator)).tolist()
     for i in reversed(range(size)):
         if parent[i] >= 0:
@@ -187,7 +189,7 @@ def pooled_variance(counts: Tensor, means: Tensor, variances: Tensor) -> Tensor:
 
 
 def _draw_parts(generator: Generator, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    counts = torch.tensor([2.0 + i + _whole(generator, 0, 3) for i in range(size)])
+    counts = 1.0 + torch.tensor([_whole(generator, 1, 4) for _ in range(size)]).cumsum(0)
     return (
         counts,
         2 * torch.randn(size, 3, generator=generator),
