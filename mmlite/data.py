@@ -74,7 +74,8 @@ class ImageSet:
         nuisance: float32 [N, K], what is known of each image beside its class, or None.
 
     Raises:
-        ValueError: a tensor has another type, shape or device.
+        ValueError: a tensor has another type, shape or device, or a label has no class. (Labels
+            are looked at on a CPU alone: a GPU would be waited for.)
     """
 
     images: Tensor
@@ -84,6 +85,15 @@ class ImageSet:
     nuisance: Tensor | None = None
 
     def __post_init__(self) -> None:
+        for name in ("images", "labels", "nuisance"):
+            value = getattr(self, name)
+            if not isinstance(value, Tensor) and (value is not None or name != "nuisance"):
+                raise ValueError(f"{name} must be a tensor, got {type(value).__name__}")
+            if value is not None and value.device != self.images.device:
+                raise ValueError(
+                    f"images lie on {self.images.device}, {name} on {value.device}; `.to(device)` "
+                    "of the set moves all"
+                )
         if self.images.dtype != torch.uint8 or self.images.dim() != 4:
             raise ValueError(
                 f"images must be uint8 of shape [N, C, H, W], "
@@ -94,10 +104,22 @@ class ImageSet:
                 f"labels must be int64 of shape [{len(self.images)}], one for each image, "
                 f"got {self.labels.dtype} of shape {list(self.labels.shape)}"
             )
-        if self.nuisance is not None and self.nuisance.shape[:1] != self.images.shape[:1]:
+        if self.labels.numel() and self.device.type == "cpu":
+            low, high = (int(value) for value in self.labels.aminmax())
+            if low < -1 or high >= len(self.classes):
+                raise ValueError(
+                    f"labels must be -1 (unlabelled) to {len(self.classes) - 1}, one less than "
+                    f"there are classes, got {low} to {high}"
+                )
+        nuisance = self.nuisance
+        if nuisance is not None and (
+            nuisance.dim() != 2
+            or not nuisance.is_floating_point()
+            or len(nuisance) != len(self.images)
+        ):
             raise ValueError(
-                f"nuisance must have one row for each of the {len(self.images)} images, "
-                f"got shape {list(self.nuisance.shape)}"
+                f"nuisance must be float of shape [{len(self.images)}, K], one row for each image, "
+                f"got {nuisance.dtype} of shape {list(nuisance.shape)}"
             )
 
     @property
@@ -109,6 +131,8 @@ class ImageSet:
 
     def __getitem__(self, index):
         """`[int]` gives (image uint8 [C, H, W], label); a slice, list or tensor an `ImageSet`."""
+        if isinstance(index, Tensor) and index.dim() == 0 and index.dtype != torch.bool:
+            index = int(index)
         if isinstance(index, (int, np.integer)):
             return self.images[index], int(self.labels[index])
         nuisance = None if self.nuisance is None else self.nuisance[index]

@@ -83,7 +83,8 @@ class TwoViews:
 
         Args:
             images: uint8 (0..255) or float (0..1), [N, C, H, W], C = 1 or 3. With one channel,
-                hue, saturation and greyscale have nothing to change.
+                hue, saturation and greyscale have nothing to change. Floats on a CPU are looked at
+                for others than 0..1; a GPU would be waited for.
             generator: where the random numbers come from: a seed repeats the views, on whichever
                 device the generator is. By default the device's own.
 
@@ -91,7 +92,7 @@ class TwoViews:
             float32 [N, C, H', W'] twice, in 0..1, on the images' device.
 
         Raises:
-            ValueError: the images have another rank, type or number of channels.
+            ValueError: the images have another rank, type, number of channels or range.
         """
         if images.dim() != 4 or images.shape[1] not in (1, 3):
             raise ValueError(
@@ -103,6 +104,8 @@ class TwoViews:
             scale = 1.0
         else:
             raise ValueError(f"images must be uint8 or float, got {images.dtype}")
+        if scale == 1 and images.device.type == "cpu" and not torch.compiler.is_compiling():
+            _check_range(images)
         source = generator.device if generator is not None else images.device
         # of several processes that hold one batch each draws for all, so that their number does
         # not change the views
@@ -165,6 +168,16 @@ class TwoViews:
         # to 1), so b is a grey too.
         offset = (1 - contrast[..., 0]) * brightness[..., 0] * (mean @ grey)[:, None]
         return matrix * (brightness * contrast), offset.expand(-1, 3)
+
+
+def _check_range(images: Tensor) -> None:
+    """Raise a ValueError unless all is within 0..1, up to what arithmetic in bfloat16 leaves."""
+    low, high = (float(value) for value in images.aminmax()) if images.numel() else (0.0, 1.0)
+    if not (low >= -0.01 and high <= 1.01):  # NaN is not either
+        raise ValueError(
+            f"float images must lie in 0..1, got {low:.4g} to {high:.4g}; divide 0..255 by 255, or "
+            "give them as uint8"
+        )
 
 
 def triangle(start: Tensor, extent: Tensor, size: int, out: int) -> Tensor:

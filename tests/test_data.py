@@ -110,9 +110,10 @@ def test_a_subset_is_balanced_random_and_repeatable(size, seed):
 
 def test_image_set_behaves_like_a_sequence():
     images = small_set()
-    image, label = images[4]
-    assert torch.equal(image, images.images[4])
-    assert label == 1
+    for index in (4, np.int64(4), torch.tensor(4)):
+        image, label = images[index]
+        assert torch.equal(image, images.images[4])
+        assert label == 1
     for index in (slice(1, 3), [1, 2], torch.tensor([1, 2])):
         part = images[index]
         assert len(part) == 2
@@ -135,7 +136,14 @@ def test_image_set_moves_as_a_whole():
         ({"images": torch.zeros(6, 8, 8, dtype=torch.uint8)}, "images must be uint8 of shape"),
         ({"labels": torch.zeros(5, dtype=torch.int64)}, r"labels must be int64 of shape \[6\]"),
         ({"labels": torch.zeros(6)}, "labels must be int64"),
-        ({"nuisance": torch.zeros(5, 2)}, "nuisance must have one row for each of the 6"),
+        ({"labels": [0] * 6}, "labels must be a tensor, got list"),
+        ({"labels": torch.arange(6)}, "labels must be -1 .* to 2, .* got 0 to 5"),
+        ({"labels": torch.arange(6) % 3 - 2}, "labels must be -1 .* to 2, .* got -2 to 0"),
+        ({"labels": torch.zeros(6).long().to("meta")}, "images lie on cpu, labels on meta"),
+        ({"nuisance": torch.zeros(5, 2)}, r"nuisance must be float of shape \[6, K\]"),
+        ({"nuisance": torch.zeros(6)}, r"nuisance must be float of shape \[6, K\]"),
+        ({"nuisance": torch.zeros(6, 2).long()}, r"nuisance must be float .* got torch.int64"),
+        ({"nuisance": torch.zeros(6, 2, device="meta")}, "images lie on cpu, nuisance on meta"),
     ],
 )
 def test_image_set_refuses_what_does_not_fit(change, message):

@@ -231,6 +231,9 @@ def test_float_images_are_taken_as_they_are():
         (torch.zeros(3, 8, 8), r"images must be \[N, C, H, W\]"),
         (torch.zeros(2, 2, 8, 8), "1 or 3 channels"),
         (torch.zeros(2, 3, 8, 8, dtype=torch.int64), "uint8 or float, got torch.int64"),
+        (torch.full((2, 3, 8, 8), 255.0), "must lie in 0..1, got 255 to 255; divide"),
+        (torch.randn(2, 3, 8, 8), r"must lie in 0\.\.1"),
+        (torch.full((2, 3, 8, 8), math.nan), r"must lie in 0\.\.1, got nan to nan"),
     ],
 )
 def test_wrong_images_are_refused(images, message):
