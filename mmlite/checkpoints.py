@@ -2,23 +2,26 @@
 
 A file is written beside its place under another name, flushed to the disk, and only then renamed,
 so a process killed at any moment leaves either the old file or the new one. The one before is kept
-as well. Files hold tensors, numbers, strings, lists and dictionaries alone, so reading one runs no
-code of whoever wrote it. A file is a zip archive, as torch writes it, whose comment holds the
-SHA-256 of all that stands before: the archive's own checksums do not cover its directory.
+as well. `alone` keeps the place to one run while it lasts. Files hold tensors, numbers, strings,
+lists and dictionaries alone, so reading one runs no code of whoever wrote it. A file is a zip
+archive, as torch writes it, whose comment holds the SHA-256 of all that stands before: the
+archive's own checksums do not cover its directory.
 """
 
 import contextlib
 import hashlib
 import numbers
 import os
+import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from filelock import FileLock, Timeout
 
 FORMAT, VERSION = "mmlite checkpoint", 2
 DIGEST = b"mmlite sha256 "  # and 64 hexadecimal digits: the archive's comment
@@ -26,6 +29,10 @@ DIGEST = b"mmlite sha256 "  # and 64 hexadecimal digits: the archive's comment
 
 class CheckpointError(RuntimeError):
     """A checkpoint is missing, damaged or another run's; the message names it and says why."""
+
+
+class WriteError(CheckpointError):
+    """A file cannot be written: the folder is closed, or the disk is full."""
 
 
 class CheckpointWarning(UserWarning):
@@ -76,7 +83,7 @@ def save_checkpoint(
 
     Raises:
         ValueError: the description holds what `plain` refuses.
-        CheckpointError: the folder cannot be written, or the disk is full. The old file stays.
+        WriteError: the folder cannot be written, or the disk is full. The old file stays.
     """
     path = Path(path)
     content = {
@@ -99,10 +106,52 @@ def save_checkpoint(
         _flush_folder(path.parent)
     # a full disk reaches us as an error of torch's writer
     except (OSError, RuntimeError) as error:
-        raise CheckpointError(
+        with contextlib.suppress(OSError):  # what is half written takes room for nothing
+            fresh.unlink()
+        raise WriteError(
             f"the checkpoint {path} cannot be written ({_first_line(error)}); make room there or "
             "give another path. The last one is as it was"
         ) from error
+
+
+@contextlib.contextmanager
+def alone(path: str | Path) -> Iterator[None]:
+    """Keep a checkpoint's place to one run: of two at a time, each would put the other's away.
+
+    The system lifts the lock, "….lock" beside the file, when its process ends, however it does.
+
+    Args:
+        path: the checkpoint; its folder is made if it is not there.
+
+    Raises:
+        CheckpointError: another run, here or in another process, holds it; or nothing can be
+            written there.
+    """
+    path = Path(path)
+    lock = FileLock(path.with_name(f"{path.name}.lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise CheckpointError(
+            f"another run is going on with the checkpoint {path}; wait until it ends, or give this "
+            "one a path of its own"
+        ) from None
+    except NotImplementedError:
+        warnings.warn(
+            f"the file system of {path.parent} has no locks; see to it that no other run has the "
+            "same checkpoint",
+            CheckpointWarning,
+            stacklevel=3,
+        )
+    except OSError as error:
+        raise CheckpointError(
+            f"the checkpoint {path} could not be written ({_first_line(error)}); give another path"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def load_checkpoint(path: str | Path, set_aside: bool = False) -> Checkpoint:

@@ -428,7 +428,7 @@ def _in_sentences(command):
     def run(options: argparse.Namespace) -> int:
         import warnings
 
-        from mmlite.checkpoints import CheckpointError, CheckpointWarning
+        from mmlite.checkpoints import CheckpointError, CheckpointWarning, WriteError
         from mmlite.data import DataError
         from mmlite.processes import ProcessError
         from mmlite.training import TrainingError
@@ -448,12 +448,12 @@ def _in_sentences(command):
             warnings.showwarning = show_ours
             try:
                 return command(options)
+            except (TrainingError, WriteError) as error:
+                say(error)
+                return 1
             except (ValueError, CheckpointError, DataError) as error:
                 say(error)
                 return 2
-            except TrainingError as error:
-                say(error)
-                return 1
             except ProcessError as error:
                 say(f"{error}. With --resume the run goes on from its last checkpoint")
                 return 1

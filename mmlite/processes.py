@@ -25,6 +25,10 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+
+# Its functions' default arguments are the group of the moment it is imported, and an optimiser
+# imports it: a group held like that would outlive its end, and its threads could abort the process.
+import torch.distributed.nn.functional
 from torch import Tensor
 
 T = TypeVar("T")

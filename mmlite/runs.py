@@ -11,7 +11,9 @@ seconds since the start or the last resumption, and of a mask the least and the 
 
 import json
 import time
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,13 @@ import torch
 from torch import Tensor, nn
 
 from mmlite import processes
-from mmlite.checkpoints import CheckpointError, exists, load_checkpoint
+from mmlite.checkpoints import (
+    CheckpointError,
+    CheckpointWarning,
+    WriteError,
+    exists,
+    load_checkpoint,
+)
 from mmlite.contrastive import nt_xent
 from mmlite.data import ImageSet, device, load, plant_background
 from mmlite.encoders import encode, projector, resnet18, small_conv
@@ -205,7 +213,8 @@ def train(
             would (`mmlite.norms`), and not each with those of its share.
 
     Raises:
-        CheckpointError: the folder holds another run, or this one and `resume` is False.
+        CheckpointError: the folder holds another run, one that goes on at this moment, or this
+            one and `resume` is False; or it cannot be written.
         DataError: images are missing or damaged.
         ProcessError: another process has stopped, or does not answer.
         TrainingError: the loss is not finite.
@@ -351,14 +360,38 @@ class _Log:
         self.path = path
 
     def write(self, line: dict[str, Any]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [old for old in self._lines() if old["epoch"] < line["epoch"]]
-        text = "".join(json.dumps(one) + "\n" for one in [*kept, line])
-        fresh = self.path.with_name(f"{self.path.name}.tmp")
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(self.path)
+        """Add a line.
 
-    def _lines(self) -> list[dict[str, Any]]:
+        Raises:
+            WriteError: the disk is full, say. The log stays as it was.
+        """
+        fresh = self.path.with_name(f"{self.path.name}.tmp")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            kept = [text for epoch, text in self._lines() if epoch < line["epoch"]]
+            fresh.write_text("\n".join([*kept, json.dumps(line), ""]), encoding="utf-8")
+            fresh.replace(self.path)
+        except OSError as error:
+            with suppress(OSError):
+                fresh.unlink()
+            raise WriteError(
+                f"the log {self.path} cannot be written ({error.strerror}); make room there. The "
+                "last checkpoint is as it was"
+            ) from error
+
+    def _lines(self) -> list[tuple[int, str]]:
+        """Return the log's lines with their epochs; a damaged log is set aside."""
         if not self.path.exists():
             return []
-        return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
+        try:
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+            return [(int(json.loads(line)["epoch"]), line) for line in lines]
+        except (ValueError, KeyError, TypeError):  # no UTF-8, no JSON, no epoch
+            aside = self.path.with_name(f"{self.path.name}.damaged")
+            self.path.replace(aside)
+            warnings.warn(
+                f"the log {self.path} is damaged; it is kept as {aside.name}, and another begins",
+                CheckpointWarning,
+                stacklevel=2,
+            )
+            return []

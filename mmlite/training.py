@@ -26,7 +26,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,7 @@ from mmlite import processes
 from mmlite.checkpoints import (
     CheckpointError,
     CheckpointWarning,
+    alone,
     exists,
     load_checkpoint,
     plain,
@@ -156,15 +157,15 @@ def fit(
     Raises:
         ValueError: an argument is out of its range or another than in another process, or
             torch.compile does not work here.
-        CheckpointError: the checkpoint is damaged, another run's or cannot be written; or it is
-            there and `resume` is False.
+        CheckpointError: the checkpoint is damaged, another run's, written by another run at this
+            moment or cannot be written; or it is there and `resume` is False.
         TrainingError: the loss, or what it is computed from, is NaN or infinite; the message names
             the step. On a CPU the model keeps the weights of the last good step.
         ProcessError: another process has stopped, or does not answer.
     """
     _check_arguments(images, epochs, batch_size, learning_rate, weight_decay, warmup)
     one_batch = partial(processes.one_batch, processes.shard_sizes(batch_size, processes.count()))
-    processes.from_first(lambda: _check_checkpoint(checkpoint, checkpoint_every, resume))
+    _check_checkpoint(checkpoint, checkpoint_every, resume)
     _check_precision(precision)
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
@@ -200,9 +201,6 @@ def fit(
         _start_alike(model, settings)
     cast = partial(_autocast, device, precision)
     loss, before_step, after_step = (f and cast()(f) for f in (loss, before_step, after_step))
-    if resume and processes.from_first(lambda: exists(checkpoint)):
-        with one_batch(), cast():  # a `MetaMask` computes anew what a file cannot hold
-            run.resume(checkpoint, settings)
 
     def save() -> None:
         with one_batch():
@@ -210,14 +208,17 @@ def fit(
         if processes.rank() == 0:
             save_checkpoint(checkpoint, state, settings)
 
-    watch = _LossWatch(history, device)
-    model.train()
-    begun, started = run.step, time.perf_counter()
-    quiet = not progress or processes.rank() > 0
-    with (
-        _bar(total, begun, quiet) as bar,
-        _compiled(model, compile),
-    ):
+    with ExitStack() as stack:
+        if checkpoint is not None and processes.from_first(
+            lambda: _claim(stack, checkpoint, resume)
+        ):
+            with one_batch(), cast():  # a `MetaMask` computes anew what a file cannot hold
+                run.resume(checkpoint, settings)
+        watch = _LossWatch(history, device)
+        model.train()
+        begun, started = run.step, time.perf_counter()
+        bar = stack.enter_context(_bar(total, begun, not progress or processes.rank() > 0))
+        stack.enter_context(_compiled(model, compile))
         while run.step < total:
             for batch in run.rest_of_epoch(len(images), batch_size):
                 with one_batch():
@@ -482,11 +483,22 @@ def _check_checkpoint(path: str | Path | None, every: int | None, resume: bool) 
         return
     if every is not None and every < 1:
         raise ValueError(f"checkpoint_every must be at least 1, got {every}")
-    if not resume and exists(path):
+
+
+def _claim(stack: ExitStack, path: str | Path, resume: bool) -> bool:
+    """Keep a checkpoint's place to this run, and return if there is one to go on from.
+
+    Raises:
+        CheckpointError: another run is writing there, or there is one and `resume` is False.
+    """
+    stack.enter_context(alone(path))
+    there = exists(path)
+    if there and not resume:
         raise CheckpointError(
             f"there is a checkpoint at {path} already; resume=True goes on from it, another path "
             "starts another run"
         )
+    return there
 
 
 def _fingerprint(images: ImageSet) -> str:

@@ -2,6 +2,8 @@
 
 import os
 import random
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -10,6 +12,9 @@ import torch
 
 from mmlite.checkpoints import (
     CheckpointError,
+    CheckpointWarning,
+    WriteError,
+    alone,
     exists,
     load_checkpoint,
     previous_path,
@@ -198,5 +203,64 @@ def test_another_runs_checkpoint_is_refused_by_its_differences(path):
 
 def test_a_path_that_cannot_be_written_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointError, match="cannot be written"):
+    with pytest.raises(WriteError, match="cannot be written"):
         save_checkpoint(tmp_path / "file" / "last.pt", state(0), RUN)
+    with (
+        pytest.raises(CheckpointError, match="could not be written"),
+        alone(tmp_path / "file" / "last.pt"),
+    ):
+        raise AssertionError("not reached")
+
+
+def test_a_disk_that_is_full_leaves_the_last_one_and_nothing_half_written(path):
+    save_checkpoint(path, state(1), RUN)
+    code = f"""
+import resource, signal, sys, torch
+from mmlite.checkpoints import WriteError, save_checkpoint
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    save_checkpoint({str(path)!r}, {{"x": torch.zeros(100_000)}}, {{}})
+except WriteError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "cannot be written" in done.stdout
+    assert [one.name for one in path.parent.iterdir()] == ["last.pt"]
+    assert load_checkpoint(path).note == ""
+
+
+def test_one_run_at_a_time(path):
+    with alone(path):
+        with pytest.raises(CheckpointError, match="another run is going on"), alone(path):
+            raise AssertionError("not reached")
+        with alone(path.with_name("other.pt")):
+            pass
+    with alone(path):
+        pass
+
+
+def test_a_lock_ends_with_its_process(path):
+    code = f"""
+import os, time
+from mmlite.checkpoints import alone
+with alone({str(path)!r}):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(CheckpointError, match="another run is going on"), alone(path):
+            raise AssertionError("not reached")
+        other.kill()
+    with alone(path):
+        pass
+
+
+def test_a_file_system_without_locks_is_told_and_used(path, monkeypatch):
+    def refuse(self, **options):
+        raise NotImplementedError
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with pytest.warns(CheckpointWarning, match="has no locks"), alone(path):
+        pass

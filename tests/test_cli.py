@@ -1,5 +1,6 @@
 """The command line: lessons run and built, and a real JupyterLab started and asked for a lesson."""
 
+import errno
 import json
 import os
 import re
@@ -13,9 +14,11 @@ from pathlib import Path
 import nbformat
 import pytest
 import several
+import torch
 from nbformat.v4 import new_code_cell, new_notebook
 
 from mmlite import __version__, cli
+from mmlite.checkpoints import alone
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -254,19 +257,31 @@ def test_what_train_refuses_is_a_sentence_and_exit_code_2(tmp_path, capsys, monk
     capsys.readouterr()
     for more, message in (
         ([], "there is a run in"),
+        (["--recipe", "fashion-laptop", "--resume", "--out", str(tmp_path / "b")], "is going on"),
         (["--resume", "--seed", "4"], "seed is 0 there and 4 here"),
         (["--epochs", "0"], "epochs must be at least 1"),
         (["--batch-size", "65", "--resume"], "batch_size must be between 2 and the number"),
         (["--schedule", "paper"], "--schedule is of --method metamask, and simclr has none"),
         (["--recipe", "cifar10", "--out", str(tmp_path / "c")], "cifar10 is missing or damaged"),
     ):
-        assert train(tmp_path / "run", *more) == 2
+        with alone(tmp_path / "b" / "last.pt"):  # as another run does
+            assert train(tmp_path / "run", *more) == 2
         error = capsys.readouterr().err
         assert error.startswith("mmlite: ")
         assert message in error
     (tmp_path / "run" / "last.pt").write_bytes(b"damaged")
     assert cli.main(["evaluate", str(tmp_path / "run")]) == 2
     assert "last.pt is damaged" in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_stops_a_run_with_exit_code_1(tmp_path, capsys, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    assert train(tmp_path / "run", "--quiet") == 1
+    assert "cannot be written ([Errno 28] No space left" in capsys.readouterr().err
+    assert sorted(os.listdir(tmp_path / "run")) == ["last.pt.lock", "log.jsonl"]
 
 
 def test_a_run_that_stops_on_the_way_is_a_sentence_and_exit_code_1(tmp_path, capsys, monkeypatch):

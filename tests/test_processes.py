@@ -1,7 +1,9 @@
 """Two and three real processes against one that holds the whole batch."""
 
 import os
+import sys
 import time
+import weakref
 from datetime import timedelta
 
 import pytest
@@ -129,6 +131,24 @@ def test_a_process_that_is_gone_stops_the_other_with_a_sentence(hangs, tmp_path)
     assert told.endswith("), so this one stops; look for the other's own message")
     assert ".cc" not in told
     assert timedelta(minutes=1) > processes.TIMEOUT
+
+
+def end_after_an_optimiser(rank: int, folder: str, port: str) -> None:
+    """Write whether anything holds the group after its end; an optimiser imports much of torch."""
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    with processes.group("cpu"):
+        group = weakref.ref(torch.distributed.group.WORLD)
+        torch.optim.AdamW([torch.ones(2, requires_grad=True)])
+        assert "torch._dynamo" in sys.modules
+    with open(os.path.join(folder, f"{rank}"), "w") as file:
+        file.write("gone" if group() is None else "held")
+
+
+def test_a_group_ends_with_its_threads(tmp_path):
+    # a thread of gloo that a process takes to its end may abort it there
+    mp.spawn(end_after_an_optimiser, (str(tmp_path), several.free_port()), nprocs=2)
+    assert [(tmp_path / name).read_text() for name in "01"] == ["gone", "gone"]
 
 
 def test_one_process_alone_changes_nothing():

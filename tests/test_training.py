@@ -522,6 +522,26 @@ def test_a_checkpoint_of_another_run_is_refused_and_left_alone(tmp_path):
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_runs_do_not_share_a_checkpoint_at_one_time(tmp_path, resume):
+    refused = []
+
+    def another(epoch):
+        if epoch == 1:  # the first checkpoint is not there yet
+            with pytest.raises(CheckpointError, match="another run is going on") as error:
+                run(model(), lambda epoch: None, resume)
+            refused.append(error)
+
+    def run(network, on_epoch, resume):
+        options = {"epochs": 2, "batch_size": 4, "progress": False, "on_epoch": on_epoch}
+        path = tmp_path / "last.pt"
+        return fit(network, noisy_loss, images(), checkpoint=path, resume=resume, **options)
+
+    history = run(model(), another, resume)
+    assert len(refused) == 1
+    assert run(model(), lambda epoch: None, True).loss == history.loss
+
+
 @pytest.mark.parametrize("wrong", [{"resume": True}, {"checkpoint_every": 2}])
 def test_checkpoint_options_need_a_file(wrong):
     with pytest.raises(ValueError, match="need checkpoint, the file to keep"):
