@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from mmlite import processes
 
-# Below this length a vector's direction is lost in float32: a loss refuses it where it can see
-# it, and elsewhere the gradient stays below 1e7 instead of growing without bound.
+# A shorter vector counts as one without direction: a loss refuses it where it can see it, and
+# elsewhere the gradient stays below 1e7 instead of growing without bound.
 SHORTEST = 1e-7
 
 
@@ -90,7 +90,9 @@ def alignment(z1: Tensor, z2: Tensor, alpha: float = 2.0) -> Tensor:
     if not alpha > 0:
         raise ValueError(f"alpha must be greater than 0, got {alpha}")
     difference = _unit_rows(z1, "z1") - _unit_rows(z2, "z2")
-    return difference.square().sum(1).pow(alpha / 2).mean()
+    squared = difference.square().sum(1)
+    apart = squared > 0  # of views that agree, a power below 1 has no derivative; 0 is taken
+    return torch.where(apart, torch.where(apart, squared, 1).pow(alpha / 2), 0).mean()
 
 
 def uniformity(z: Tensor, t: float = 2.0) -> Tensor:
@@ -156,7 +158,7 @@ def _unit_rows(z: Tensor, name: str) -> Tensor:
     z = z / largest.clamp(min=1)
     squared = z.square().sum(1, keepdim=True)
     _check_values(largest, squared.detach(), name)
-    return z * (squared + SHORTEST**2).rsqrt()
+    return z * squared.clamp(min=SHORTEST**2).rsqrt()
 
 
 class NotFiniteError(ValueError):
