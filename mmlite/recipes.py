@@ -23,9 +23,12 @@ ENCODERS = ("small_conv", "resnet18")
 PRECISIONS = ("float32", "bfloat16")
 
 
-def _number(default: float, about: str, least: float = 0, above: bool = False):
-    """Return a field that the command line can set, at least (or above) `least`."""
-    return field(default=default, metadata={"about": about, "least": least, "above": above})
+def _number(
+    default: float, about: str, least: float = 0, above: bool = False, most: float = float("inf")
+):
+    """Return a field that the command line can set: at least (or above) `least`, at most `most`."""
+    bounds = {"least": least, "above": above, "most": most}
+    return field(default=default, metadata={"about": about, **bounds})
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,11 @@ class Recipe:
     batch_size: int = _number(512, "images in a batch, of all processes together", 2)
     learning_rate: float = _number(1e-3, "AdamW's, at its peak", above=True)
     weight_decay: float = _number(1e-4, "AdamW's")
-    warmup: float = _number(0.05, "share of the steps over which the learning rate rises")
-    crop: float = _number(0.2, "least share of an image that a view keeps", above=True)
-    jitter: float = _number(0.4, "strength of the views' colour jitter")
+    warmup: float = _number(
+        0.05, "share of the steps over which the learning rate rises", most=0.99
+    )
+    crop: float = _number(0.2, "least share of an image that a view keeps", above=True, most=1)
+    jitter: float = _number(0.4, "strength of the views' colour jitter", most=2)
     temperature: float = _number(0.2, "τ of NT-Xent", above=True)
     redundancy_weight: float = _number(0.02, "α, the weight of Barlow Twins in joint and metamask")
     off_diagonal: float = _number(0.05, "λ of Barlow Twins")
@@ -78,10 +83,12 @@ class Recipe:
             value, least = getattr(self, one.name), one.metadata["least"]
             if value is None and one.default is None:
                 continue
-            above = one.metadata["above"]
-            if not (least < value < float("inf") if above else least <= value < float("inf")):
-                bound = "greater than" if above else "at least"
-                raise ValueError(f"{one.name} must be {bound} {least:g}, got {value}")
+            above, most = one.metadata["above"], one.metadata["most"]
+            enough = least < value if above else least <= value
+            if not (enough and value <= most and value < float("inf")):
+                bound = f"{'greater than' if above else 'at least'} {least:g}"
+                bound += f" and at most {most:g}" if most < float("inf") else ""
+                raise ValueError(f"{one.name} must be {bound}, got {value}")
 
     def but(self, **changes) -> "Recipe":
         """Return the same recipe with other values."""

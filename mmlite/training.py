@@ -83,7 +83,7 @@ class History:
     @property
     def epoch_loss(self) -> list[float]:
         """The mean loss of each epoch."""
-        size = self.steps_per_epoch
+        size = self.steps_per_epoch or max(1, len(self.loss))
         starts = range(0, len(self.loss), size)
         return [sum(self.loss[i : i + size]) / len(self.loss[i : i + size]) for i in starts]
 

@@ -1,5 +1,6 @@
 """Of every exercise: right answers pass, the stub is not started, each mistake is recognised."""
 
+import dataclasses
 import math
 import re
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mmlite import data
+from mmlite import data, exercises
 from mmlite.exercises import AnswerError, all_exercises, check, find, grade, judge, lesson04
 
 EXERCISES = list(all_exercises().values())
@@ -473,6 +474,24 @@ def test_other_wrong_answers_get_a_sentence(answer, message):
     assert verdict.status == "wrong"
     assert verdict.mistake is None
     assert re.search(message, verdict.message), verdict.message
+
+
+def test_tensors_within_tuples_are_copied_compared_and_described():
+    def draw(generator, size):
+        return (torch.ones(size), (torch.ones(2, size), 3)), 0.5
+
+    def changing(pair, factor):
+        pair[1][0].zero_()
+        return pair[0].sum()
+
+    exercise = dataclasses.replace(
+        find("01.1"), draw=draw, reference=lambda pair, factor: pair[0].sum(), mistakes=()
+    )
+    assert judge(exercise, lambda pair, factor: pair[0].sum()).status == "passed"
+    assert "changed its inputs" in judge(exercise, changing).message
+    message = judge(exercise, lambda pair, factor: factor * pair[0].sum()).message
+    assert message.endswith("(for inputs (a [1] tensor, (a [2, 1] tensor, 3)), 0.5)")
+    assert exercises._to(draw(None, 1), "meta")[0][1][0].is_meta
 
 
 def test_the_smallest_failing_case_is_shown():

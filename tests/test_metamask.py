@@ -362,6 +362,8 @@ def test_nothing_is_left_behind_when_the_loss_fails():
         ({"views": (torch.rand(4, 3, 8, 8), torch.rand(5, 3, 8, 8))}, "one shape"),
         ({"views": torch.rand(2, 4, 3, 8, 8)[0]}, "pair"),
         ({"outer_views": (torch.rand(4, 3, 8, 8),)}, "pair"),
+        ({"views": None}, "pair .* got NoneType"),
+        ({"optimizer": torch.optim.SGD([nn.Parameter(torch.ones(1))])}, "does not hold .* encoder"),
         ({"mask": DimensionalMask(7)}, "7 dimensions"),
         ({"optimizer": torch.optim.Adam([nn.Parameter(torch.ones(1))])}, "SGD"),
         ({"encoder": nn.Flatten(), "head": nn.Identity()}, "parameter to train"),

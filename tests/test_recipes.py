@@ -42,6 +42,9 @@ def test_every_number_says_what_it_is():
     [
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"learning_rate": 0.0}, "learning_rate must be greater than 0, got 0.0"),
+        ({"warmup": 5}, "warmup must be at least 0 and at most 0.99, got 5"),
+        ({"crop": 3}, "crop must be greater than 0 and at most 1, got 3"),
+        ({"jitter": 2.5}, "jitter must be at least 0 and at most 2, got 2.5"),
         ({"temperature": math.nan}, "temperature must be greater than 0, got nan"),
         ({"weight_decay": math.inf}, "weight_decay must be at least 0, got inf"),
         ({"encoder": "resnet99"}, f"encoder must be one of {', '.join(ENCODERS)}"),

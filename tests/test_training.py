@@ -548,6 +548,12 @@ def test_checkpoint_options_need_a_file(wrong):
         fit(model(), noisy_loss, images(), epochs=1, batch_size=4, **wrong)
 
 
+def test_a_history_without_a_run_can_be_looked_at():
+    assert repr(History()) == "History(0 steps)"
+    assert History().epoch_loss == []
+    assert History([1.0, 2.0]).epoch_loss == [1.5]  # one epoch, as far as is known
+
+
 def test_a_history_can_be_watched_after_each_epoch():
     history, seen = History(), []
     fit(

@@ -275,21 +275,34 @@ def _kind(value: Any) -> str:
 
 
 def _describe(case: Case) -> str:
-    parts = [
-        f"a {list(value.shape)} tensor" if isinstance(value, Tensor) else f"{value!r}"
-        for value in case
-        if not isinstance(value, Generator)
-    ]
-    return "inputs " + ", ".join(parts)
+    def one(value: Any) -> str:
+        if isinstance(value, tuple):
+            return f"({', '.join(one(part) for part in value)})"
+        return f"a {list(value.shape)} tensor" if isinstance(value, Tensor) else f"{value!r}"
+
+    return "inputs " + ", ".join(one(value) for value in case if not isinstance(value, Generator))
+
+
+def _each(change: Callable[[Tensor], Tensor], case: Case) -> Case:
+    """Return a case with its tensors changed, those within tuples too."""
+
+    def one(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(one(part) for part in value)
+        return change(value) if isinstance(value, Tensor) else value
+
+    return one(case)
 
 
 def _to(case: Case, device: torch.device | str) -> Case:
-    return tuple(value.to(device) if isinstance(value, Tensor) else value for value in case)
+    return _each(lambda tensor: tensor.to(device), case)
 
 
 def _copy(case: Case) -> Case:
-    return tuple(value.clone() if isinstance(value, Tensor) else value for value in case)
+    return _each(Tensor.clone, case)
 
 
-def _same(a: Case, b: Case) -> bool:
-    return all(not isinstance(x, Tensor) or torch.equal(x, y) for x, y in zip(a, b, strict=True))
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, tuple):
+        return all(_same(x, y) for x, y in zip(a, b, strict=True))
+    return not isinstance(a, Tensor) or torch.equal(a, b)

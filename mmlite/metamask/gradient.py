@@ -148,8 +148,8 @@ def meta_gradient(
 
     Raises:
         ValueError: the method is unknown, views do not fit each other or the mask, the virtual
-            step is negative or not finite, nothing can be trained, or encoder and head share a
-            parameter.
+            step is negative or not finite, nothing can be trained, encoder and head share a
+            parameter, or the optimizer lacks one or is of a kind that is not copied.
         NotImplementedError: "exact", and the encoder has an operation without forward mode.
     """
     if method not in METHODS:
@@ -289,7 +289,7 @@ class Objective:
             raise ValueError("neither the encoder nor the head has a parameter to train")
         if len({id(p) for p in self.originals.values()}) < len(self.originals):
             raise ValueError("the encoder and the head share a parameter; give each its own")
-        _check_optimizer(optimizer)
+        _check_optimizer(optimizer, self.originals)
 
     @contextmanager
     def left_alone(self, draws: "Draws | None" = None) -> Iterator[None]:
@@ -437,11 +437,13 @@ def _check_arguments(views: Views, virtual_lr: float) -> None:
         or not all(isinstance(x, Tensor) for x in views)
         or views[0].shape != views[1].shape
     ):
-        got = [list(x.shape) if isinstance(x, Tensor) else type(x).__name__ for x in views]
+        got = type(views).__name__
+        if isinstance(views, (tuple, list)):
+            got = [list(x.shape) if isinstance(x, Tensor) else type(x).__name__ for x in views]
         raise ValueError(f"views must be a pair (x1, x2) of one shape [N, C, H, W], got {got}")
 
 
-def _check_optimizer(optimizer: torch.optim.Optimizer | None) -> None:
+def _check_optimizer(optimizer: torch.optim.Optimizer | None, needed: Parameters) -> None:
     if optimizer is None:
         return
     if not isinstance(optimizer, torch.optim.SGD) or any(
@@ -451,4 +453,10 @@ def _check_optimizer(optimizer: torch.optim.Optimizer | None) -> None:
         raise ValueError(
             "the virtual step copies SGD without nesterov, dampening and maximize, got "
             f"{type(optimizer).__name__}; leave optimizer out for a plain step"
+        )
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if missing := [name for name, p in needed.items() if id(p) not in held]:
+        raise ValueError(
+            f"the optimizer does not hold {len(missing)} of the {len(needed)} parameters, "
+            f"{missing[0]} among them; make it of those of the encoder and of the head"
         )
