@@ -4,8 +4,8 @@
     from mmlite.runs import train
     print(train(RECIPES["fashion-laptop"], "metamask", out="runs/first").table())
 
-The folder holds `last.pt`, the checkpoint, from which `evaluate` reads everything it needs, and
-`log.jsonl`, one line of JSON for each epoch: the epoch's number, its mean loss, images a second and
+The folder holds `last.pt`, the checkpoint, from which `evaluate` reads everything it needs, its
+lock, and `log.jsonl`, one line of JSON for each epoch: the epoch's number, its mean loss, images a second and
 seconds since the start or the last resumption, and of a mask the least and the greatest entry.
 """
 
