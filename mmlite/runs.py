@@ -5,8 +5,9 @@
     print(train(RECIPES["fashion-laptop"], "metamask", out="runs/first").table())
 
 The folder holds `last.pt`, the checkpoint, from which `evaluate` reads everything it needs, its
-lock, and `log.jsonl`, one line of JSON for each epoch: the epoch's number, its mean loss, images a second and
-seconds since the start or the last resumption, and of a mask the least and the greatest entry.
+lock, and `log.jsonl`, one line of JSON for each epoch: the epoch's number, its mean loss, images a
+second and seconds since the start or the last resumption, and of a mask the least and the greatest
+entry.
 """
 
 import json
