@@ -275,12 +275,13 @@ def chance_shares(study: MaskStudy, draws: int = 1000, seed: int = 0) -> Tensor:
     if draws < 1:
         raise ValueError(f"draws must be at least 1, got {draws}")
     ahead = study.right.float() - study.whole_right.float()
-    ahead = ahead - ahead.mean(1, keepdim=True)
     images = ahead.shape[1]
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randint(images, (draws, images), generator=generator)
     often = torch.zeros(draws, images).scatter_add_(1, drawn, torch.ones(draws, images))
-    return (often @ ahead.T > 0).double().mean(1)
+    # centring each image's advantage takes their sum from a draw's; of whole numbers, which float32
+    # holds exactly, so that a tie is a tie
+    return (often @ ahead.T > ahead.sum(1)).double().mean(1)
 
 
 class SplitGain(NamedTuple):
@@ -342,9 +343,13 @@ def _checked(
 
 
 def _scaled(h: Tensor) -> Tensor:
-    """Return h in at least float32, scaled so that its squares do not overflow."""
-    h = h.to(_result_type(h))
-    return h / h.abs().amax().clamp(min=torch.finfo(h.dtype).tiny)
+    """Return h in at least float32, rows scaled so that their squares neither overflow nor vanish.
+
+    A cosine does not see the scale.
+    """
+    h = h.detach().to(_result_type(h))
+    largest = h.abs().amax(1, keepdim=True)
+    return h / torch.where(largest > 0, largest, 1)
 
 
 def _masked_length(h: Tensor, masks: Tensor) -> Tensor:

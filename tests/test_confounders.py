@@ -222,6 +222,18 @@ def test_mask_accuracy_is_that_of_the_columns_left(keep, dtype):
     assert (got - torch.tensor(expected).double()).abs().mean() < 0.001
 
 
+@pytest.mark.parametrize("length", [1e-25, 1e25])
+def test_mask_accuracy_does_not_see_the_scale_of_a_row(length):
+    train, test = two_sets()
+    masks = random_masks(train[0].shape[1], 0.5, 4)
+    expected = mask_accuracy(train, test, masks)
+    train[0][3] *= length
+    test[0][5] *= length
+    # a neighbour at the edge of the k may change places by rounding
+    found = mask_accuracy((train[0].requires_grad_(), train[1]), test, masks)
+    torch.testing.assert_close(found, expected, atol=0.0101, rtol=0)
+
+
 def test_mask_accuracy_is_exact_where_a_mask_drops_the_loudest_dimension():
     train, test = two_sets()
     for h, _ in (train, test):
@@ -290,6 +302,23 @@ def test_chance_shares_are_as_wide_as_repeating_the_experiment():
         for s in range(100)
     ]
     assert sum(binomial) > 60
+
+
+def test_chance_shares_count_a_tie_as_none():
+    # every mask differs from the whole in one image of 50, which a draw may miss
+    whole = torch.arange(50) % 2 == 0
+    masks = whole.repeat(40, 1)
+    rows = torch.arange(40)
+    masks[rows, rows] ^= True
+    study = MaskStudy(torch.ones(40, 5).bool(), masks, whole)
+    generator = torch.Generator().manual_seed(3)
+    drawn = torch.randint(50, (200, 50), generator=generator).tolist()
+    ahead = (masks.int() - whole.int()).tolist()
+    expected = [  # whole numbers: 50 times the centred sum
+        sum(50 * sum(row[i] for i in draw) - 50 * sum(row) > 0 for row in ahead) / 40
+        for draw in drawn
+    ]
+    assert chance_shares(study, draws=200, seed=3).tolist() == pytest.approx(expected, abs=1e-12)
 
 
 def test_chance_shares_see_a_true_difference():
