@@ -24,8 +24,10 @@ def claim(
         at_least, at_most: the bounds within which the claim holds; at least one of them.
 
     Raises:
-        ValueError: no bound is given.
+        ValueError: no bound is given, or the statement is more than a line.
     """
+    if len(statement.splitlines()) != 1:
+        raise ValueError(f"a claim's statement is one line, got {statement!r}")
     if at_least is None and at_most is None:
         raise ValueError("a claim needs a bound: at_least=, at_most= or both")
     low = -math.inf if at_least is None else at_least

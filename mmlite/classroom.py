@@ -5,11 +5,15 @@ answers replaced by stubs and the hidden tests taken out, by nbgrader's own mark
 executed, with the time that took.
 """
 
+import contextlib
+import os
 import platform
 import re
+import signal
+import threading
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,31 +34,45 @@ class LessonError(RuntimeError):
 
 
 def find_course(start: Path | None = None) -> Path:
-    """Return the folder that holds `lessons/`: at or above `start`, else the installed clone.
+    """Return the folder that holds the lessons, or their masters in `solutions/`.
+
+    It is at or above `start`, else the installed clone.
 
     Raises:
         LessonError: there is none.
     """
     start = (start or Path.cwd()).resolve()
     for folder in (start, *start.parents, Path(__file__).resolve().parents[1]):
-        if any(folder.glob("lessons/[0-9][0-9]_*.ipynb")) or (folder / "solutions").is_dir():
+        if any(_notebooks(folder / place) for place in ("lessons", "solutions")):
             return folder
     raise LessonError(
         f"no lessons/ folder at or above {start}; run this inside a clone of the course"
     )
 
 
+def _notebooks(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+
+
 def find_lessons(folder: Path, names: list[str]) -> list[Path]:
     """Return the notebooks of `folder` that `names` mean: "01", "01_contrastive" or a path.
 
     Raises:
-        LessonError: a name means no notebook.
+        LessonError: there is no notebook, or a name means none of them.
     """
-    notebooks = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    notebooks = _notebooks(folder)
+    if not notebooks:
+        raise LessonError(
+            f"there are no lessons in {folder}; they are called 01_name.ipynb. (What students get "
+            "has no solutions/)"
+        )
     if not names:
         return notebooks
     chosen = []
     for name in names:
+        places = [path.resolve().parent for path in (Path(name), folder.parent / name)]
+        if len(Path(name).parts) > 1 and folder.resolve() not in places:
+            raise LessonError(f"{name} is not in {folder}, and only lessons there are taken")
         stem = Path(name).name.removesuffix(".ipynb")
         wanted = f"{int(stem):02d}" if stem.isdecimal() else stem
         found = [path for path in notebooks if path.stem == wanted or path.stem[:2] == wanted]
@@ -84,8 +102,14 @@ def student_version(master: NotebookNode) -> NotebookNode:
     """Return a copy of a master without answers, hidden tests and outputs.
 
     Raises:
-        LessonError: a marker has no partner, or a solution cell has no answer marked.
+        LessonError: a marker has no partner, a solution cell has no answer marked, or cells have
+            no ids.
     """
+    if any("id" not in cell for cell in master.cells):
+        raise LessonError(
+            f"the master is in notebook format {master.nbformat}.{master.nbformat_minor}, whose "
+            "cells have no ids; open and save it in a current JupyterLab"
+        )
     lesson = nbformat.from_dict(master)
     lesson.metadata.pop("mmlite", None)
     for cell in lesson.cells:
@@ -161,7 +185,8 @@ def execute(
     client.comm_open_handlers = {}
     started = time.perf_counter()
     try:
-        client.execute()
+        with _interruptible():
+            client.execute()
     except (CellExecutionError, DeadKernelError, TimeoutError) as error:
         raise LessonError(f"the notebook stopped: {_plain(str(error))}") from error
     seconds = time.perf_counter() - started
@@ -172,6 +197,29 @@ def execute(
     return seconds
 
 
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let a Ctrl-C end as KeyboardInterrupt, whatever the kernel's client makes of it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no signal comes here
+        return
+    pressed = []
+
+    def press(*_) -> None:
+        pressed.append(True)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield
+    except Exception as error:
+        if pressed:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def build(master_path: Path, lesson_path: Path, on_cell: Callable[[], None]) -> None:
     """Execute a master in place, then make, execute and write its lesson.
 
@@ -179,18 +227,19 @@ def build(master_path: Path, lesson_path: Path, on_cell: Callable[[], None]) -> 
         LessonError: the master or the lesson does not run to its end; nothing is written then.
     """
     master = read_notebook(master_path)
-    for notebook in (master, student_version(master)):
+    made = {master_path: master, lesson_path: student_version(master)}
+    for notebook in made.values():
         seconds = execute(notebook, lesson_path.parent, on_cell)
         notebook.metadata["mmlite"] = {"seconds": round(seconds), "machine": machine()}
-        target = master_path if notebook is master else lesson_path
         nbformat.validate(notebook)
-        nbformat.write(notebook, target)
+    for path, notebook in made.items():  # each whole or not at all
+        draft = path.with_name(f".{path.name}.part")
+        nbformat.write(notebook, draft)
+        os.replace(draft, path)
 
 
 def machine() -> str:
     """Return the processor, its cores and torch's version: where a time was measured."""
-    import os
-
     import torch
 
     model = platform.processor() or platform.machine()
@@ -208,7 +257,7 @@ def stale(master_path: Path, lesson_path: Path) -> list[str]:
         return [f"{lesson_path.name} is missing"]
     wanted = student_version(read_notebook(master_path)).cells
     found = read_notebook(lesson_path).cells
-    if [cell.id for cell in wanted] != [cell.id for cell in found]:
+    if [cell.id for cell in wanted] != [cell.get("id") for cell in found]:
         return [f"{lesson_path.name} has other cells than its master, or another order"]
     return [
         f"{lesson_path.name}, cell {have.id}: its source is not what the master makes"
@@ -239,9 +288,10 @@ def release(course: Path, target: Path) -> list[str]:
         The names of the files.
 
     Raises:
-        LessonError: a lesson is not what its master makes, or `target` is there and not empty.
+        LessonError: there are no lessons, one is not what its master makes, or `target` is there
+            and not empty.
     """
-    lessons = sorted(course.glob("lessons/[0-9][0-9]_*.ipynb"))
+    lessons = find_lessons(course / "lessons", [])
     for lesson in lessons:
         master = course / "solutions" / lesson.name
         if master.exists() and (faults := stale(master, lesson)):
@@ -299,9 +349,14 @@ def run(path: Path, on_cell: Callable[[], None] = lambda: None) -> Run:
 
 
 def printed(notebook: NotebookNode) -> str:
-    """Return all that a notebook's cells printed."""
-    outputs = (output for cell in notebook.cells for output in cell.get("outputs", []))
-    return "".join(o.text for o in outputs if o.output_type == "stream" and o.name == "stdout")
+    """Return all that a notebook's cells printed; each cell begins on a line of its own."""
+    text = ""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream" and output.name == "stdout":
+                text += output.text
+        text += "" if text.endswith("\n") or not text else "\n"
+    return text
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:

@@ -10,7 +10,13 @@ from pathlib import Path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 1 (something fails) or 2 (wrong use)."""
+    """Run the command line and return its exit code.
+
+    0, 1 (something fails), 2 (wrong use) or 130 (Ctrl-C).
+    """
+    for stream in (sys.stdout, sys.stderr):  # a pipe on Windows knows neither ✓ nor τ
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     own, options_of_jupyter = split_lab(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(own)
     options.jupyter = options_of_jupyter
@@ -22,6 +28,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LessonError as error:
         print(f"mmlite: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.filename is None:  # no file that a user named: a fault of ours
+            raise
+        print(f"mmlite: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("mmlite: stopped", file=sys.stderr)
+        return 130
 
 
 def split_lab(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -117,7 +131,7 @@ def _add_grade(commands) -> None:
         "--due",
         type=_local_time,
         metavar="TIME",
-        help="what was changed later is late; local time, as 2026-11-30T18:00",
+        help="what was changed later is late; local time, as 2026-11-30T18:00, or a day to its end",
     )
     grades.add_argument(
         "--jobs", type=_positive, default=min(os.cpu_count() or 1, 4), help="submissions at a time"
@@ -141,21 +155,27 @@ def _add_grade(commands) -> None:
         nargs="?",
         const="mmlite-grading",
         metavar="IMAGE",
-        help="run submissions in containers of a Docker image (mmlite-grading)",
+        help="run submissions in containers of a Docker image (mmlite-grading); stands last",
     )
     grades.set_defaults(command=grade_submissions)
 
 
 def _local_time(text: str) -> datetime:
-    time = datetime.fromisoformat(text)
-    return time.astimezone().replace(tzinfo=None) if time.tzinfo else time
+    try:
+        time = datetime.fromisoformat(text)
+        if len(text) <= len("2026-11-30"):  # a day, which is not over as it begins
+            time = time.replace(hour=23, minute=59, second=59)
+        return time.astimezone().replace(tzinfo=None) if time.tzinfo else time
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time; give it as 2026-11-30T18:00, or a day as 2026-11-30"
+        ) from None
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not a positive whole number")
-    return number
+    if not (text.isascii() and text.isdecimal() and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
 
 
 def lab(options: argparse.Namespace) -> int:
@@ -264,7 +284,10 @@ def grade_submissions(options: argparse.Namespace) -> int:
 
     course = find_course()
     names = lesson_names(course)
-    lesson = _lesson_number(options.lesson, {id_[:2] for id_ in all_exercises()})
+    marked = {id_[:2] for id_ in all_exercises()}
+    lesson = _lesson_number(options.lesson, {n: names.get(n, "") for n in sorted(marked)})
+    if options.out.exists() and not options.out.is_dir():
+        raise LessonError(f"--out {options.out} is a file; name a folder")
     settings = Settings(options.timeout, options.memory)
     if options.container:
         sandbox = Container(options.container)
@@ -296,17 +319,16 @@ def grade_submissions(options: argparse.Namespace) -> int:
     return 1 if done.failed else 0
 
 
-def _lesson_number(text: str | None, known: set[str]) -> str | None:
+def _lesson_number(text: str | None, known: dict[str, str]) -> str | None:
+    """Return the number of the lesson meant by "1", "01" or "01_contrastive"."""
     from mmlite.classroom import LessonError
 
     if text is None:
         return None
-    number = f"{int(text):02d}" if text.isdecimal() else text[:2]
-    if number not in known:
-        raise LessonError(
-            f"there are no exercises of lesson {text!r}, only of: {', '.join(sorted(known))}"
-        )
-    return number
+    for number, name in known.items():
+        if text in (number, number.lstrip("0"), f"{number}_{name}"):
+            return number
+    raise LessonError(f"there are no exercises of lesson {text!r}, only of: {', '.join(known)}")
 
 
 def _progress(path: Path, times: int = 1):
@@ -458,6 +480,8 @@ def _in_sentences(command):
                 say(f"{error}. With --resume the run goes on from its last checkpoint")
                 return 1
             except KeyboardInterrupt:
+                if command is not train:
+                    raise
                 say("stopped; the same command with --resume goes on from the last checkpoint")
                 return 1
 
@@ -562,6 +586,9 @@ def bench(options: argparse.Namespace) -> int:
 
     folder = find_course() / "benchmarks"
     scripts = {path.stem: path for path in sorted(folder.glob("*.py")) if path.stem != "common"}
+    if options.name is None and not scripts:
+        print(f"mmlite: there are no benchmarks in {folder}; a clone has them", file=sys.stderr)
+        return 2
     if options.name is None:
         for name, path in scripts.items():
             print(f"{name:15} {_first_line(path)}")

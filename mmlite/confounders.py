@@ -103,7 +103,11 @@ def top_mask(information: Tensor, keep: float) -> Tensor:
     Raises:
         ValueError: an argument is out of its range.
     """
-    if information.dim() != 1 or not bool(information.isfinite().all()):
+    if (
+        not isinstance(information, Tensor)
+        or information.dim() != 1
+        or not bool(information.isfinite().all())
+    ):
         raise ValueError(
             f"information must be one finite number for each dimension, [D], "
             f"got {_described(information)}"
@@ -126,8 +130,8 @@ def random_masks(dim: int, keep: float, masks: int, seed: int = 0) -> Tensor:
     Raises:
         ValueError: an argument is out of its range.
     """
-    if masks < 1:
-        raise ValueError(f"masks must be at least 1, got {masks}")
+    if masks < 1 or dim < 1:
+        raise ValueError(f"masks and dim must be at least 1, got masks={masks}, dim={dim}")
     generator = torch.Generator().manual_seed(seed)
     order = torch.rand(masks, dim, generator=generator).argsort(1)
     return order < _kept(dim, keep)

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -110,19 +110,28 @@ def layer_times(module: nn.Module, x: Tensor, repeats: int = 5) -> list[LayerTim
     Each layer is called again alone, several times in a row, on the input that it has in module(x);
     the median counts. So a small layer finds its numbers in a cache, as in training it may not.
     Running statistics move as in any forward pass. On CUDA convolutions are held to float32.
+
+    Raises:
+        ValueError: `repeats` is below 1.
     """
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, got {repeats}")
     calls: list[tuple[str, nn.Module, Tensor]] = []
+
+    def note(layer: nn.Module, given: tuple, named: dict, name: str) -> None:
+        (x,) = [*given, *named.values()]
+        calls.append((name, layer, x.clone()))  # a copy, because a ReLU works in place
+
     hooks = [
-        layer.register_forward_pre_hook(
-            # a copy, because a ReLU works in place
-            lambda layer, given, name=name: calls.append((name, layer, given[0].clone()))
-        )
+        layer.register_forward_pre_hook(partial(note, name=name), with_kwargs=True)
         for name, layer in module.named_modules()
         if isinstance(layer, (nn.Conv2d, nn.Linear, _BatchNorm, nn.ReLU))
     ]
-    module(x)
-    for hook in hooks:
-        hook.remove()
+    try:
+        module(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
     found = []
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         for name, layer, given in calls:
@@ -151,9 +160,18 @@ def profile_calls(run: Callable[[], object]) -> Calls:
     """Return the operations that run() calls on the CPU, as `torch.profiler` sees them.
 
     Of the thread of the first one: on a CPU that is forward and backward pass alike.
+
+    Raises:
+        ValueError: it calls none.
     """
-    with _quiet_stderr(), profile(activities=[ProfilerActivity.CPU]) as trace:
+    with ExitStack() as stack:
+        with _quiet_stderr():
+            trace = stack.enter_context(profile(activities=[ProfilerActivity.CPU]))
         run()
+        with _quiet_stderr():
+            stack.close()
+    if not trace.events():
+        raise ValueError("run() called no operation of torch, so there is nothing to profile")
     events = [event for event in trace.events() if event.thread == trace.events()[0].thread]
     place = {id(event): i for i, event in enumerate(events)}
     times = [(event.time_range.start, event.time_range.end) for event in events]
@@ -204,7 +222,15 @@ def ring_seconds(message: float, processes: int, bytes_per_second: float, latenc
         processes: N.
         bytes_per_second: between neighbours, one way.
         latency: seconds that a round takes before its first byte.
+
+    Raises:
+        ValueError: there is no process, or no bandwidth.
     """
+    if processes < 1 or not bytes_per_second > 0:
+        raise ValueError(
+            "processes must be at least 1 and bytes_per_second greater than 0, got "
+            f"{processes} and {bytes_per_second}"
+        )
     rounds = 2 * (processes - 1)
     return rounds * (latency + message / processes / bytes_per_second)
 

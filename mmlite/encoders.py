@@ -8,6 +8,7 @@ CPU cores (`benchmarks/encoders.py`) and what GPUs with tensor cores prefer.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ class ChannelsLast(nn.Module):
 
 def _check_sizes(**sizes: int) -> None:
     for name, size in sizes.items():
-        if not isinstance(size, int) or size < 1:
+        if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {size!r}")
 
 
@@ -131,15 +132,32 @@ def encode(encoder: nn.Module, image_set: ImageSet, batch_size: int = 1000) -> T
     """Return the representations h float32 [N, D] of a whole set of images, in evaluation mode.
 
     The images are taken as they are (no views), on the encoder's own device; its training mode
-    comes back as it was.
+    comes back as it was. An encoder of another precision than float32 computes in its own.
+
+    Raises:
+        ValueError: `batch_size` is below 1, or the encoder takes another number of channels.
     """
-    where = next((p.device for p in encoder.parameters()), image_set.device)
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    first = next(encoder.parameters(), None)
+    where = image_set.device if first is None else first.device
+    dtype = torch.float32 if first is None else first.dtype
     modes = {module: module.training for module in encoder.modules()}
     encoder.eval()
     try:
         batches = image_set.images.split(batch_size)
         with uncompiled(encoder):
-            return torch.cat([encoder(batch.to(where).float() / 255).float() for batch in batches])
+            pixels = ((batch.to(where).float() / 255).to(dtype) for batch in batches)
+            return torch.cat([encoder(x).float() for x in pixels])
+    except RuntimeError as error:
+        convolution = next((m for m in encoder.modules() if isinstance(m, nn.Conv2d)), None)
+        channels = image_set.images.shape[1]
+        if convolution is None or convolution.in_channels == channels:
+            raise
+        raise ValueError(
+            f"the encoder takes images of {convolution.in_channels} channels, and "
+            f"{image_set.name} has {channels}"
+        ) from error
     finally:
         for module, mode in modes.items():
             module.training = mode

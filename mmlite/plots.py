@@ -12,6 +12,7 @@ import inspect
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib as mpl
@@ -23,8 +24,9 @@ from torch import Tensor
 
 from mmlite.costs import Limits
 from mmlite.data import ImageSet, plant_background
-from mmlite.views import TwoViews
+from mmlite.views import TwoViews, check_range
 
+MARKERS = "os^Dvx*"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LOOK = {
     "font.size": 10,
@@ -75,6 +77,19 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
+def _array(values: Tensor):
+    """Return a tensor as NumPy's array, whatever its precision and place.
+
+    Raises:
+        ValueError: it holds NaN or infinities, which a picture leaves out in silence.
+    """
+    values = values.detach().cpu()
+    values = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
+    if not bool(values.isfinite().all()):
+        raise ValueError("there is NaN or an infinity among the values to draw")
+    return values.numpy()
+
+
 def image_grid(
     images: Tensor, columns: int, alt: str, titles: Sequence[str] = (), scale: float = 0.8
 ) -> Picture:
@@ -86,9 +101,21 @@ def image_grid(
         alt: alternative text.
         titles: a line above each image; fewer titles than images leave the rest bare.
         scale: an image's side in inches.
+
+    Raises:
+        ValueError: the images have another shape, type or range, or there is no column.
     """
+    if images.dim() != 4 or images.shape[1] not in (1, 3) or columns < 1:
+        raise ValueError(
+            "image_grid takes images [N, C, H, W] with C = 1 or 3, and at least 1 column, got "
+            f"{list(images.shape)} and {columns}"
+        )
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise ValueError(f"images must be uint8 or float, got {images.dtype}")
     pixels = images.detach().cpu()
     pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
+    if pixels.numel():
+        check_range(pixels)
     pixels = pixels.clamp(0, 1).permute(0, 2, 3, 1)
     rows = math.ceil(len(pixels) / columns)
     with mpl.rc_context(LOOK):
@@ -132,10 +159,9 @@ def histogram(
     """Draw how often values [M] occur, with a named vertical line at each reference."""
     with mpl.rc_context(LOOK):
         figure, axes = _axes(5.5, 2.8)
-        axes.hist(values.detach().cpu().numpy(), bins=30, color=COLOURS[5], edgecolor="white")
-        for (name, value), colour, style in zip(
-            references.items(), COLOURS[1:], ("-", "--", ":", "-."), strict=False
-        ):
+        axes.hist(_array(values), bins=30, color=COLOURS[5], edgecolor="white")
+        looks = zip(cycle(COLOURS[1:]), cycle(("-", "--", ":", "-.")), strict=False)
+        for (name, value), (colour, style) in zip(references.items(), looks, strict=False):
             axes.axvline(value, color=colour, linestyle=style, linewidth=2, label=name)
         axes.set(xlabel=xlabel, ylabel="how many", title=title)
         if references:
@@ -149,8 +175,8 @@ def points(
     """Draw named sets of points, each a pair (x [D], y [D]), told apart by colour and marker."""
     with mpl.rc_context(LOOK):
         figure, axes = _axes(5.5, 3.2)
-        for (name, (x, y)), marker in zip(series.items(), "os^Dvx*", strict=False):
-            axes.scatter(x.cpu(), y.cpu(), label=name, marker=marker, s=18, alpha=0.7)
+        for (name, (x, y)), marker in zip(series.items(), cycle(MARKERS), strict=False):
+            axes.scatter(_array(x), _array(y), label=name, marker=marker, s=18, alpha=0.7)
         axes.set(xlabel=xlabel, ylabel=ylabel)
         if len(series) > 1:  # beside the points, which lie anywhere
             figure.legend(loc="outside upper left", ncols=2)
@@ -171,7 +197,7 @@ def lines(
     """
     with mpl.rc_context(LOOK):
         figure, axes = _axes(5.5, 2.8)
-        for (name, values), marker in zip(series.items(), "os^Dvx*", strict=False):
+        for (name, values), marker in zip(series.items(), cycle(MARKERS), strict=False):
             few = marker if len(x) <= 20 else None
             axes.plot(x, values, label=name, marker=few, markersize=4)
         axes.set(
@@ -200,7 +226,8 @@ def roofline(
         figure, axes = _axes(5.5, 3.2)
         heights = [limits.attainable(x) / 1e9 for x in roof]
         axes.plot(roof, heights, color=COLOURS[6], label="roof")
-        for (name, pairs), colour, marker in zip(points.items(), COLOURS, "os^Dv", strict=False):
+        looks = zip(cycle(COLOURS), cycle(MARKERS[:5]), strict=False)
+        for (name, pairs), (colour, marker) in zip(points.items(), looks, strict=False):
             x, y = zip(*pairs, strict=True)
             axes.scatter(x, [v / 1e9 for v in y], label=name, color=colour, marker=marker, s=24)
         axes.set(
@@ -238,9 +265,8 @@ def landscape(
     with mpl.rc_context(LOOK):
         figure, axes = _axes(4.2, 3.6)
         axes.contour(axis, axis, values, levels=20, cmap="Blues_r", linewidths=0.8)
-        for (name, path), colour, marker in zip(
-            paths.items(), COLOURS[1:], ("o", "s", "^", "D", "v"), strict=False
-        ):
+        looks = zip(cycle(COLOURS[1:]), cycle(MARKERS[:5]), strict=False)
+        for (name, path), (colour, marker) in zip(paths.items(), looks, strict=False):
             path = path.detach().cpu()
             axes.plot(*path.T, color=colour, marker=marker, markersize=5, label=name)
             axes.annotate(
@@ -311,9 +337,14 @@ def push_shares(similarity: Tensor, temperature: float) -> Picture:
 
     Args:
         similarity: the negatives' similarities [M] to one query.
-        temperature: τ.
+        temperature: τ > 0.
+
+    Raises:
+        ValueError: τ is not greater than 0.
     """
-    ordered = similarity.detach().cpu().sort().values
+    if not temperature > 0:
+        raise ValueError(f"temperature must be greater than 0, got {temperature}")
+    ordered = similarity.detach().cpu().float().sort().values
     share = torch.softmax(ordered / temperature, 0)
     hardest = math.ceil(len(share) / 10)
     part = float(share[-hardest:].sum())

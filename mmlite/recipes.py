@@ -11,6 +11,7 @@ accuracies has been measured yet.
 """
 
 from dataclasses import dataclass, field, fields, replace
+from numbers import Integral, Real
 
 METHODS = {
     "simclr": "NT-Xent alone",
@@ -45,7 +46,7 @@ class Recipe:
         images, epochs, ...: see `mmlite train --help`.
 
     Raises:
-        ValueError: a number is out of its range, or a name unknown.
+        ValueError: a number is out of its range, or the encoder or precision unknown.
     """
 
     name: str
@@ -83,10 +84,14 @@ class Recipe:
             value, least = getattr(self, one.name), one.metadata["least"]
             if value is None and one.default is None:
                 continue
+            whole = "int" in str(one.type)
+            if not isinstance(value, Integral if whole else Real):
+                kind = "a whole number" if whole else "a number"
+                raise ValueError(f"{one.name} must be {kind}, got {value!r}")
             above, most = one.metadata["above"], one.metadata["most"]
             enough = least < value if above else least <= value
             if not (enough and value <= most and value < float("inf")):
-                bound = f"{'greater than' if above else 'at least'} {least:g}"
+                bound = f"a finite number {'greater than' if above else 'of at least'} {least:g}"
                 bound += f" and at most {most:g}" if most < float("inf") else ""
                 raise ValueError(f"{one.name} must be {bound}, got {value}")
 

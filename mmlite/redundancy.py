@@ -33,6 +33,7 @@ def cross_correlation(z1: Tensor, z2: Tensor) -> Tensor:
             and infinities.
     """
     check_pair("cross_correlation", z1, z2)
+    z1, z2 = _of_one_type(z1, z2)
     with torch.autocast(z1.device.type, enabled=False):
         return processes.total(_standard_columns(z1, "z1").T @ _standard_columns(z2, "z2"))
 
@@ -57,6 +58,7 @@ def barlow_twins(z1: Tensor, z2: Tensor, off_diagonal: float = 5e-3) -> Tensor:
     if not 0 <= off_diagonal < math.inf:
         raise ValueError(f"off_diagonal must be a finite number of at least 0, got {off_diagonal}")
     n, dim = z1.shape
+    z1, z2 = _of_one_type(z1, z2)
     with torch.autocast(z1.device.type, enabled=False):
         u1, u2 = _standard_columns(z1, "z1"), _standard_columns(z2, "z2")
         own = processes.total((u1 * u2).sum(0))  # the diagonal of C
@@ -121,12 +123,17 @@ def rankme(z: Tensor, epsilon: float = 1e-7) -> float:
         epsilon: ε >= 0; for P = min(N, P) singular values it adds little as long as ε P ≪ 1.
 
     Raises:
-        ValueError: as `effective_rank`, or a negative ε.
+        ValueError: as `effective_rank`, or ε is negative or not finite.
     """
-    if not epsilon >= 0:
-        raise ValueError(f"epsilon must be at least 0, got {epsilon}")
+    if not 0 <= epsilon < math.inf:
+        raise ValueError(f"epsilon must be a finite number of at least 0, got {epsilon}")
     p = _spectrum("rankme", z, centre=False)
     return float(torch.special.entr(p + epsilon).sum().exp()) if bool(p.any()) else 0.0
+
+
+def _of_one_type(z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
+    dtype = torch.promote_types(z1.dtype, z2.dtype)
+    return z1.to(dtype), z2.to(dtype)
 
 
 def _standard_columns(z: Tensor, name: str) -> Tensor:
@@ -148,9 +155,14 @@ def _spectrum(name: str, h: Tensor, centre: bool) -> Tensor:
     """Return the singular values of h in the device's widest float, summing to 1."""
     check_pair(name, h, h, least=1)
     check_finite(h.abs().amax(1, keepdim=True), "h")
+    rounding = 8 * torch.finfo(torch.promote_types(h.dtype, torch.float32)).eps
     h = h.float() if h.device.type == "mps" else h.double()
+    largest = h.abs().amax()
+    h = h / torch.where(largest > 0, largest, 1)  # against overflow; shares do not see it
     if centre:
-        h = h - h.mean(0)
+        column, h = h.abs().amax(0), h - h.mean(0)
+        # what rounding leaves of a constant column
+        h = torch.where(h.norm(dim=0) <= len(h) ** 0.5 * rounding * column, 0, h)
     values = torch.linalg.svdvals(h)
     total = values.sum()
     return values / torch.where(total > 0, total, 1)

@@ -105,7 +105,7 @@ class TwoViews:
         else:
             raise ValueError(f"images must be uint8 or float, got {images.dtype}")
         if scale == 1 and images.device.type == "cpu" and not torch.compiler.is_compiling():
-            _check_range(images)
+            check_range(images)
         source = generator.device if generator is not None else images.device
         # of several processes that hold one batch each draws for all, so that their number does
         # not change the views
@@ -170,7 +170,7 @@ class TwoViews:
         return matrix * (brightness * contrast), offset.expand(-1, 3)
 
 
-def _check_range(images: Tensor) -> None:
+def check_range(images: Tensor) -> None:
     """Raise a ValueError unless all is within 0..1, up to what arithmetic in bfloat16 leaves."""
     low, high = (float(value) for value in images.aminmax()) if images.numel() else (0.0, 1.0)
     if not (low >= -0.01 and high <= 1.01):  # NaN is not either

@@ -35,6 +35,12 @@ def test_the_line_says_the_bounds_and_marks_the_measured_number(capsys):
     )
 
 
+@pytest.mark.parametrize("statement", ["", "one\ntwo", "one\r"])
+def test_a_statement_is_one_line(statement):
+    with pytest.raises(ValueError, match="one line, got"):
+        claim(statement, 1, at_least=0)
+
+
 def test_a_claim_without_a_bound_is_refused():
     with pytest.raises(ValueError, match="a claim needs a bound"):
         claim("birds fly", 1.0)

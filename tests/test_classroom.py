@@ -12,6 +12,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from mmlite import classroom, cli
+from mmlite.claims import read_claims
 from mmlite.classroom import LessonError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -142,6 +143,31 @@ def test_build_writes_nothing_when_a_cell_fails(tmp_path):
     assert not (tmp_path / "l.ipynb").exists()
 
 
+def test_build_writes_nothing_when_the_lesson_fails(tmp_path):
+    master = write(tmp_path / "m.ipynb", ANSWER, "square(2)")  # the stub raises
+    before = master.read_bytes()
+    with pytest.raises(LessonError, match="square is yours to write"):
+        classroom.build(master, tmp_path / "l.ipynb", lambda: None)
+    assert master.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["m.ipynb"]
+
+
+def test_cells_without_ids_are_refused(tmp_path):
+    master = notebook(ANSWER)
+    for cell in master.cells:
+        del cell["id"]
+    master.nbformat_minor = 4
+    with pytest.raises(LessonError, match=r"format 4\.4, whose cells have no ids"):
+        classroom.student_version(master)
+
+
+def test_a_claim_is_found_behind_a_cell_that_ends_within_a_line():
+    texts = ["epoch 1 done", "✗ claim fails: small (must be ≤ 1; measured ≈ 2)\n"]
+    cells = [new_code_cell("", outputs=[nbformat.v4.new_output("stream", text=t)]) for t in texts]
+    (found,) = read_claims(classroom.printed(new_notebook(cells=cells)))
+    assert not found.holds
+
+
 def test_run_reads_claims_and_faults_and_leaves_the_file(tmp_path):
     path = write(
         tmp_path / "n.ipynb",
@@ -198,6 +224,23 @@ def test_lessons_are_found_by_number_name_and_path(tmp_path):
         classroom.find_lessons(folder, ["7"])
     (folder / "deep").mkdir()
     assert classroom.find_course(folder / "deep") == tmp_path
+    assert classroom.find_lessons(folder, [str(two)]) == [two]
+    for elsewhere in ("mine/01_a.ipynb", str(tmp_path / "solutions" / "01_a.ipynb")):
+        with pytest.raises(LessonError, match=r"01_a.ipynb is not in .*lessons, and only"):
+            classroom.find_lessons(folder, [elsewhere])
+
+
+def test_where_there_are_no_lessons_it_is_said(tmp_path, monkeypatch, capsys):
+    (tmp_path / "lessons").mkdir()
+    write(tmp_path / "lessons" / "01_a.ipynb", "1")
+    (tmp_path / "lessons" / "solutions").mkdir()
+    monkeypatch.chdir(tmp_path / "lessons")  # a folder of another's called solutions is no course
+    assert classroom.find_course() == tmp_path
+    for arguments in (["run", "--solutions"], ["build"], ["build", "--check"]):
+        assert cli.main(["lessons", *arguments]) == 2
+        assert "there are no lessons in" in capsys.readouterr().err
+    assert cli.main(["bench"]) == 2
+    assert "there are no benchmarks in" in capsys.readouterr().err
 
 
 def contents(target: Path) -> dict[str, bytes]:

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from mmlite import __version__, cli
 from mmlite.checkpoints import alone
+from mmlite.classroom import LessonError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -97,6 +99,72 @@ def test_wrong_use_shows_the_usage(capsys, arguments):
         cli.main(arguments)
     assert stopped.value.code == 2
     assert "usage: mmlite" in capsys.readouterr().err
+
+
+def test_ctrl_c_and_files_that_cannot_be_are_sentences(tmp_path):
+    course(tmp_path, "import time\nprint('on the way', flush=True)\ntime.sleep(600)")
+    command = [sys.executable, "-m", "mmlite", "lessons", "run"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        deadline = time.monotonic() + 120
+        while not kernels_of(running.pid):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(3)  # wherever it is then
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 130, said
+    assert said.endswith("mmlite: stopped\n")
+    assert "Traceback" not in said
+
+
+def kernels_of(pid: int) -> list[str]:
+    """Return the processes that one has started."""
+    if not os.path.isdir("/proc"):
+        return ["cannot tell"]
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def test_a_path_that_cannot_be_is_a_sentence(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert cli.main(["lessons", "release", str(tmp_path / "file" / "x")]) == 2
+    assert "file/x: Not a directory" in capsys.readouterr().err
+    arguments = ["grade", str(tmp_path), "--out", str(tmp_path / "file")]
+    assert cli.main(arguments) == 2
+    assert "file is a file; name a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--due", "tomorrow", "'tomorrow' is no time; give it as 2026-11-30T18:00"),
+        ("--due", "0001-01-01T00:00+14:00", "is no time"),
+        ("--timeout", "0.5", "'0.5' is not a whole number of at least 1"),
+        ("--jobs", "two", "'two' is not a whole number"),
+        ("--memory", "0", "'0' is not a whole number"),
+    ],
+)
+def test_grades_options_say_what_they_take(capsys, option, value, message):
+    with pytest.raises(SystemExit):
+        cli.main(["grade", "class", "--out", "marks", option, value])
+    assert message in capsys.readouterr().err
+
+
+def test_a_day_is_over_at_its_end_and_a_lesson_has_one_name():
+    assert cli._local_time("2026-11-30").isoformat() == "2026-11-30T23:59:59"
+    for text in ("1", "01", "01_contrastive"):
+        assert cli._lesson_number(text, {"01": "contrastive"}) == "01"
+    with pytest.raises(LessonError, match="no exercises of lesson '01_nonsense', only of: 01"):
+        cli._lesson_number("01_nonsense", {"01": "contrastive"})
+
+
+def test_output_goes_where_characters_are_few():
+    command = [sys.executable, "-m", "mmlite", "train", "--help"]
+    few = os.environ | {"PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run(command, capture_output=True, env=few)
+    assert done.returncode == 0, done.stderr
+    assert b"of NT-Xent" in done.stdout
 
 
 def test_version_and_help(capsys):
@@ -259,7 +327,7 @@ def test_what_train_refuses_is_a_sentence_and_exit_code_2(tmp_path, capsys, monk
         ([], "there is a run in"),
         (["--recipe", "fashion-laptop", "--resume", "--out", str(tmp_path / "b")], "is going on"),
         (["--resume", "--seed", "4"], "seed is 0 there and 4 here"),
-        (["--epochs", "0"], "epochs must be at least 1"),
+        (["--epochs", "0"], "epochs must be a finite number of at least 1"),
         (["--batch-size", "65", "--resume"], "batch_size must be between 2 and the number"),
         (["--schedule", "paper"], "--schedule is of --method metamask, and simclr has none"),
         (["--recipe", "cifar10", "--out", str(tmp_path / "c")], "cifar10 is missing or damaged"),

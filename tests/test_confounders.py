@@ -192,7 +192,7 @@ def test_masks_refuse_a_share_out_of_range(keep):
 
 
 def test_masks_refuse_bad_arguments():
-    with pytest.raises(ValueError, match="masks must be at least 1"):
+    with pytest.raises(ValueError, match="masks and dim must be at least 1"):
         random_masks(4, 0.5, 0)
     with pytest.raises(ValueError, match="one finite number"):
         top_mask(torch.tensor([1.0, math.nan]), 0.5)

@@ -1,6 +1,7 @@
 """Costs against PyTorch's own counter, hand-worked cases, simulated rings and counted messages."""
 
 import math
+import sys
 
 import pytest
 import several
@@ -184,3 +185,31 @@ def test_the_exchanges_told_are_those_of_a_step(tmp_path):
     assert sorted(every) == sorted(4 * n for n in found["numbers"])
     assert len(found["norms"]) == 6
     assert math.prod(len(sizes) for sizes in told.values()) == 6 * 14 * 12 * 1
+
+
+def test_a_call_that_fails_leaves_no_hook_and_keywords_are_seen():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.layer(input=x)
+
+    network = Named()
+    with pytest.raises(RuntimeError):
+        costs.layer_times(network, torch.rand(3, 5))
+    assert not network.layer._forward_pre_hooks
+    (told,) = costs.layer_times(network, torch.rand(3, 4), repeats=1)
+    assert told.cost.flops == 2 * 3 * 4 * 2
+    with pytest.raises(ValueError, match="repeats must be at least 1"):
+        costs.layer_times(network, torch.rand(3, 4), repeats=0)
+    with pytest.raises(ValueError, match="processes must be at least 1"):
+        costs.ring_seconds(1.0, 0, 1.0, 0.0)
+
+
+def test_a_profile_lets_the_run_speak_and_says_if_there_is_nothing(capfd):
+    costs.profile_calls(lambda: print("a word", torch.ones(1).item(), file=sys.stderr))
+    assert "a word" in capfd.readouterr().err
+    with pytest.raises(ValueError, match="no operation of torch"):
+        costs.profile_calls(lambda: None)

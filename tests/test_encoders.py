@@ -1,5 +1,6 @@
 """Shapes, formats and state of the encoders; the ResNet against torchvision's own parts."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -94,3 +95,23 @@ def test_encode_takes_everything_and_leaves_the_encoder_as_it_was():
     assert all(torch.equal(state[name], value) for name, value in encoder.state_dict().items())
     with torch.no_grad():
         assert torch.allclose(h, encoder.eval()(pixels.float() / 255), atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_encode_computes_in_the_encoders_precision(dtype):
+    pixels = torch.randint(0, 256, (6, 1, 8, 8), generator=torch.Generator().manual_seed(0))
+    images = ImageSet(pixels.to(torch.uint8), torch.zeros(6, dtype=torch.int64), ("a",))
+    encoder = small_conv(1, 8)
+    plain, other = encode(encoder, images), encode(encoder.to(dtype), images)
+    assert other.dtype == torch.float32
+    # bfloat16 keeps 8 bits, through four layers
+    torch.testing.assert_close(other, plain, rtol=0.1, atol=0.05)
+
+
+def test_encode_refuses_other_channels_and_no_batch():
+    images = ImageSet(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.zeros(2).long(), ("a",))
+    with pytest.raises(ValueError, match="takes images of 3 channels, and images has 1"):
+        encode(small_conv(3, 8), images)
+    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+        encode(small_conv(1, 8), images, batch_size=0)
+    assert encode(small_conv(1, np.int64(8)), images).shape == (2, 8)

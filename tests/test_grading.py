@@ -963,6 +963,19 @@ def record_of(*students: str) -> dict:
     return {"students": dict.fromkeys(students, student), "exercises": ["01.1"]}
 
 
+def test_every_name_is_quoted_and_no_two_share_a_page(tmp_path):
+    # some spreadsheets part cells at a semicolon, and a formula could begin behind it
+    table = report.grades_csv(record_of("x;=1+1"))
+    assert '"x;=1+1",' in table
+    students = ["Ada", report.page_name("Ada").removesuffix(".html")]
+    report.write_report(tmp_path, record_of(*students))
+    assert len(list((tmp_path / "feedback").iterdir())) == 2
+    (tmp_path / "feedback" / "notes.html").write_text("<p>the teacher's own</p>")
+    report.write_report(tmp_path, record_of("bob"))
+    kept = sorted(path.name for path in (tmp_path / "feedback").iterdir())
+    assert kept == ["bob.html", "notes.html"]
+
+
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", " =1"])
 def test_a_name_is_no_formula(name):
     row = list(csv.reader(io.StringIO(report.grades_csv(record_of(name)))))[1]

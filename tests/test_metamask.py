@@ -671,7 +671,15 @@ def test_metamask_can_step_as_long_as_the_optimiser_and_look_elsewhere():
 
 
 @pytest.mark.parametrize(
-    ("change", "message"), [({"every": 0}, "every"), ({"redundancy_weight": -1.0}, "at least 0")]
+    ("change", "message"),
+    [
+        ({"every": 0}, "every"),
+        ({"every": 1.5}, "every must be a whole number"),
+        ({"redundancy_weight": -1.0}, "at least 0"),
+        ({"redundancy_weight": math.inf}, "redundancy_weight must be a finite"),
+        ({"virtual_lr": -1.0}, "virtual_lr must be a finite"),
+        ({"method": "exakt"}, "method must be one of exact"),
+    ],
 )
 def test_metamask_refuses_what_makes_no_sense(change, message):
     mask = DimensionalMask(8)
@@ -682,6 +690,37 @@ def test_metamask_refuses_what_makes_no_sense(change, message):
         LookaheadMetaMask(
             *parts, torch.optim.SGD(mask.parameters(), 1.0), TwoViews(), virtual_lr=0.1
         )
+
+
+@pytest.mark.parametrize("dim", [1, 4])
+def test_a_mask_of_another_width_is_told_in_the_first_step(dim):
+    mask = DimensionalMask(dim)
+    parts = small_conv(1, 8), projector(8, 8, 4), projector(8, 8, 4), mask
+    method = MetaMask(*parts, torch.optim.SGD(mask.parameters(), 1.0), TwoViews())
+    with pytest.raises(ValueError, match=f"the mask has {dim} dimensions"):
+        method.loss(method.model, plain_images().images, torch.Generator())
+
+
+def test_operations_called_by_keyword_have_tangents():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(6, 3, 2, 2))
+            self.norm = nn.BatchNorm2d(6)
+
+        def forward(self, x):
+            y = F.conv2d(input=x, weight=self.weight)
+            scale = {"weight": self.norm.weight, "bias": self.norm.bias}
+            y = F.batch_norm(input=y, running_mean=None, running_var=None, training=True, **scale)
+            return F.relu(input=y, inplace=True).flatten(1)
+
+    torch.manual_seed(0)
+    encoder, head, mask = Named(), projector(6, 5, 4), DimensionalMask(6)
+    for part in (encoder, head, mask):
+        part.double()
+    parts = encoder, head, mask, tuple(torch.rand(4, 3, 2, 2).double() for _ in range(2))
+    exact, unrolled = (meta_gradient(*parts, 0.1, way) for way in ("exact", "unrolled"))
+    torch.testing.assert_close(exact, unrolled, rtol=1e-10, atol=1e-12)
 
 
 OPTIMIZERS = {

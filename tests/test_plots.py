@@ -10,6 +10,7 @@ from ipywidgets import FloatSlider
 from PIL import Image
 
 from mmlite import plots
+from mmlite.costs import Limits
 from mmlite.data import ImageSet
 
 
@@ -119,3 +120,45 @@ def test_planted_views_shows_each_garment_and_its_two_views(monkeypatch):
     monkeypatch.setattr(plots, "image_grid", lambda i, *a: shown.append(i) or grid(i, *a))
     plots.planted_views(garments(4), strength=0.0, jitter=0.0)
     assert shown[0].shape == (12, 3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("images", "columns", "message"),
+    [
+        (torch.full((1, 1, 4, 4), 200), 1, "uint8 or float, got torch.int64"),
+        (torch.full((1, 1, 4, 4), 200.0), 1, "must lie in 0..1, got 200"),
+        (torch.full((1, 1, 4, 4), torch.nan), 1, "must lie in 0..1, got nan"),
+        (torch.rand(1, 2, 4, 4), 1, "with C = 1 or 3"),
+        (torch.rand(3, 4, 4), 1, "takes images"),
+        (torch.rand(1, 3, 4, 4), 0, "at least 1 column"),
+    ],
+)
+def test_what_is_no_grid_of_images_is_refused(images, columns, message):
+    with pytest.raises(ValueError, match=message):
+        plots.image_grid(images, columns, "images")
+
+
+def test_more_series_than_markers_are_all_drawn(monkeypatch):
+    seen = []
+    monkeypatch.setattr(plots, "Picture", lambda figure, alt: seen.append(figure.axes[0]))
+    nine = [f"series {i}" for i in range(9)]
+    plots.lines([1, 2], {name: [1, 2] for name in nine}, "x", "y", "alt")
+    plots.points(dict.fromkeys(nine, (torch.rand(3), torch.rand(3))), "x", "y", "alt")
+    plots.histogram(torch.rand(9), "x", "alt", dict.fromkeys(nine, 0.5))
+    plots.roofline(Limits(1e9, 1e8), {name: [(1.0, 1e8)] for name in nine}, "alt")
+    paths = dict.fromkeys(nine, torch.rand(2, 2))
+    plots.landscape(lambda grid: grid.square().sum(1), paths, "x", "y", "alt")
+    drawn = [[t.get_label() for t in (*axes.lines, *axes.collections)] for axes in seen]
+    assert [len(set(nine) & set(labels)) for labels in drawn] == [9] * 5
+
+
+def test_numbers_of_any_precision_are_drawn_and_nan_is_told():
+    half = torch.rand(5, dtype=torch.bfloat16, requires_grad=True)
+    plots.points({"a": (half, half)}, "x", "y", "alt")
+    plots.histogram(half, "x", "alt", {})
+    plots.push_shares(half, 0.1)
+    with pytest.raises(ValueError, match="NaN or an infinity"):
+        plots.histogram(torch.tensor([1.0, torch.nan]), "x", "alt", {})
+    for temperature in (0.0, -0.1):
+        with pytest.raises(ValueError, match="temperature must be greater than 0"):
+            plots.push_shares(torch.rand(5), temperature)

@@ -237,3 +237,22 @@ def test_ranks_refuse_what_is_no_matrix(function):
             function(bad)
     with pytest.raises(ValueError, match="epsilon"):
         rankme(torch.rand(3, 2), -1)
+
+
+@pytest.mark.parametrize("rows", [3, 7, 49, 100])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_collapsed_representation_has_no_rank_once_it_is_centred(rows, dtype):
+    h = torch.rand(1, 5, dtype=dtype, generator=torch.Generator().manual_seed(rows))
+    assert effective_rank(h.repeat(rows, 1), centre=True) == 0
+
+
+def test_ranks_do_not_overflow_and_types_may_differ():
+    assert effective_rank(torch.full((3, 3), 1e308, dtype=torch.float64)) == pytest.approx(1)
+    with pytest.raises(ValueError, match="epsilon must be a finite number"):
+        rankme(torch.rand(3, 3), epsilon=math.inf)
+    z1, z2 = torch.randn(2, 8, 4, generator=torch.Generator().manual_seed(0))
+    for loss in (cross_correlation, barlow_twins):
+        mixed = loss(z1.double(), z2)
+        assert mixed.dtype == torch.float64
+        # float32 at float32's precision
+        torch.testing.assert_close(mixed.float(), loss(z1, z2), rtol=1e-4, atol=1e-6)

@@ -67,9 +67,11 @@ class Container:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise LessonError(f"Docker does not answer: {error}") from error
         if done.returncode:
+            said = done.stderr.strip()[:200]
+            if "daemon" in said and "No such image" not in said:
+                raise LessonError(f"Docker does not answer: {said}")
             raise LessonError(
-                f"Docker has no image {image!r} ({done.stderr.strip()[:200]}); the README says how "
-                "to build it"
+                f"Docker has no image {image!r} ({said}); the README says how to build it"
             )
 
     def worker(self, settings: Settings, oracle: Oracle | None = None) -> Worker:
@@ -87,8 +89,10 @@ class Container:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(patience)
             code = process.poll()
-            subprocess.run(["docker", "kill", name], capture_output=True, timeout=60)
-            process.wait(60)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                subprocess.run(["docker", "kill", name], capture_output=True, timeout=60)
+            process.kill()  # the client too, should it wait for a container that never was
+            process.wait()
             return code
 
         fds = [os.dup(stream.fileno()) for stream in (process.stdout, process.stdin)]

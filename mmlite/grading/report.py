@@ -35,7 +35,7 @@ def write_report(out: Path, record: dict[str, Any]) -> None:
     for name, page in pages.items():
         write(folder / name, page)
     for old in folder.glob("*.html"):
-        if old.name not in pages:  # of a student who is no longer in the class
+        if old.name not in pages and MADE in old.read_bytes()[:500]:  # its student has left
             old.unlink()
 
 
@@ -58,7 +58,8 @@ def grades_csv(record: dict[str, Any]) -> str:
     """
     columns = record["exercises"]
     stream = io.StringIO()
-    table = csv.writer(stream, lineterminator="\r\n")
+    # quoted, for some spreadsheets part cells at a ; too
+    table = csv.writer(stream, lineterminator="\r\n", quoting=csv.QUOTE_NONNUMERIC)
     table.writerow(["student", *columns, "total", "of", "late", "failed"])
     best = sum(find(id_).points for id_ in columns)
     for name, student in record["students"].items():
@@ -79,15 +80,17 @@ def harmless(text: str) -> str:
 def page_name(student: str) -> str:
     """Return the file name of a student's feedback, a different one for each student."""
     slug = re.sub(r"[^a-z0-9_-]+", "_", student.lower())[:60]
-    if slug != student:
+    if slug != student or re.search("-[0-9a-f]{8}$", slug):  # which could be another's
         slug += "-" + hashlib.sha256(student.encode("utf-8", "replace")).hexdigest()[:8]
     return f"{slug}.html"
 
 
+MADE = b'<meta name="generator" content="mmlite grade">'
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta name="generator" content="mmlite grade">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>

@@ -180,9 +180,10 @@ class Worker:
         if self._end is None:
             return None
         end, self._end = self._end, None
-        code = end(patience)
-        self.channel.close()
-        return code
+        try:
+            return end(patience)
+        finally:
+            self.channel.close()
 
     def __enter__(self):
         return self

@@ -217,9 +217,14 @@ class Channel:
         magic, tree, payload = HEAD.unpack(self._read(HEAD.size, deadline))
         if magic != MAGIC:
             raise WireError("the message is malformed (it does not begin like one)")
-        if tree > MAX_JSON or payload > max_bytes:
+        if tree > MAX_JSON:
             raise WireError(
-                f"the message is too large: {tree + payload:,} bytes, where {max_bytes:,} may come"
+                f"the message is too large: {tree:,} bytes beside tensors, where {MAX_JSON:,} may "
+                "come; many numbers go into a tensor"
+            )
+        if payload > max_bytes:
+            raise WireError(
+                f"the message is too large: {payload:,} bytes, where {max_bytes:,} may come"
             )
         return unpack(self._read(tree, deadline), self._read(payload, deadline))
 

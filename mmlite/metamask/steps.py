@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.func import functional_call
 from mmlite import processes
 from mmlite.contrastive import nt_xent
 from mmlite.metamask.gradient import (
+    METHODS,
     DimensionalMask,
     Draws,
     HeadsGradient,
@@ -71,7 +73,8 @@ class MetaMask:
         mask: the mask.
 
     Raises:
-        ValueError: α is negative or `every` below 1.
+        ValueError: α or η is negative or not finite, `every` is no whole number of at least 1, or
+            the method is unknown.
     """
 
     def __init__(
@@ -92,10 +95,16 @@ class MetaMask:
         every: int = 1,
         outer_views: MakeViews | None = None,
     ) -> None:
-        if not redundancy_weight >= 0:
-            raise ValueError(f"redundancy_weight must be at least 0, got {redundancy_weight}")
-        if every < 1:
-            raise ValueError(f"every must be at least 1, got {every}")
+        if not 0 <= redundancy_weight < math.inf:
+            raise ValueError(
+                f"redundancy_weight must be a finite number of at least 0, got {redundancy_weight}"
+            )
+        if virtual_lr is not None and not 0 <= virtual_lr < math.inf:
+            raise ValueError(f"virtual_lr must be a finite number of at least 0, got {virtual_lr}")
+        if method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+        if not isinstance(every, Integral) or every < 1:
+            raise ValueError(f"every must be a whole number of at least 1, got {every}")
         self.encoder, self.heads = encoder, _Heads([contrastive_head, redundancy_head])
         self.model = nn.ModuleDict({"encoder": encoder, "heads": self.heads})
         self.mask, self.mask_optimizer = mask, mask_optimizer
@@ -119,7 +128,8 @@ class MetaMask:
         if self.outer_views is not None:
             self.seen_outer = self.outer_views(images, generator)
         # the regular step does not train the mask
-        masked = self.encoder(torch.cat(self.seen)) * self.mask.mask.detach()
+        untrained = {"w": self.mask.w.detach()}
+        masked = functional_call(self.mask, untrained, (self.encoder(torch.cat(self.seen)),))
         return self.joint(*halves(self.heads(masked)))
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:

@@ -83,9 +83,9 @@ def _split(*tensors: Tensor | None) -> tuple[list[Tensor | None], list[Tensor | 
     return [value for value, _ in pairs], [tangent for _, tangent in pairs]
 
 
-def _conv2d(x, weight, bias=None, *rest, kept=None, **options):
+def _conv2d(input, weight, bias=None, *rest, kept=None, **options):
     """ẏ = ẋ * W + x * Ẇ + ḃ; for y what was kept of it will do."""
-    (x, weight, bias), (dx, dweight, dbias) = _split(x, weight, bias)
+    (x, weight, bias), (dx, dweight, dbias) = _split(input, weight, bias)
     dy = None if dx is None else F.conv2d(dx, weight, None, *rest, **options)
     if dweight is not None or dbias is not None:
         dweight = torch.zeros_like(weight) if dweight is None else dweight
@@ -101,25 +101,32 @@ def _conv2d(x, weight, bias=None, *rest, kept=None, **options):
     return forward_ad.make_dual(y, dy)
 
 
-def _relu(x, inplace=False):
-    (value,), (dx,) = _split(x)
+def _relu(input, inplace=False):
+    (value,), (dx,) = _split(input)
     if not inplace or dx is None:
-        return F.relu(x, inplace)
+        return F.relu(input, inplace)
     value.relu_()
     torch.ops.aten.threshold_backward.grad_input(dx, value, 0, grad_input=dx)
-    return x
+    return input
 
 
 def _batch_norm(
-    x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
+    input,
+    running_mean,
+    running_var,
+    weight=None,
+    bias=None,
+    training=False,
+    momentum=0.1,
+    eps=1e-5,
 ):
     """With y = γ x̂ + β over n values a channel, s the scale 1 / √(variance + ε) and A = γ s:
 
     ẏ = A ẋ + (γ̇ − A ⟨ẋ, x̂⟩ / n) x̂ + (β̇ − A Σẋ / n).
     """
     if not training:
-        return F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
-    (x, weight, bias), (dx, dweight, dbias) = _split(x, weight, bias)
+        return F.batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    (x, weight, bias), (dx, dweight, dbias) = _split(input, weight, bias)
     y, mean, s = torch.native_batch_norm(x, weight, bias, None, None, True, 0.0, eps)
     if dx is None and dweight is None and dbias is None:
         return y
