@@ -217,7 +217,8 @@ def _interruptible() -> Iterator[None]:
             raise KeyboardInterrupt from error
         raise
     finally:
-        signal.signal(signal.SIGINT, before)
+        # None: whoever called us set it outside Python
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
 def build(master_path: Path, lesson_path: Path, on_cell: Callable[[], None]) -> None:
