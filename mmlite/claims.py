@@ -26,7 +26,7 @@ def claim(
     Raises:
         ValueError: no bound is given, or the statement is more than a line.
     """
-    if len(statement.splitlines()) != 1:
+    if statement.splitlines() != [statement]:
         raise ValueError(f"a claim's statement is one line, got {statement!r}")
     if at_least is None and at_most is None:
         raise ValueError("a claim needs a bound: at_least=, at_most= or both")

@@ -9,8 +9,6 @@ import contextlib
 import os
 import platform
 import re
-import signal
-import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -173,7 +171,8 @@ def execute(
     client = NotebookClient(
         notebook,
         timeout=CELL_TIMEOUT,
-        extra_arguments=["--log-level=ERROR"],  # a word about TCP is not for students
+        # neither a word about TCP nor what a kernel says as it is ended is for students
+        extra_arguments=["--log-level=CRITICAL"],
         kernel_name="python3",
         record_timing=False,
         store_widget_state=False,
@@ -185,7 +184,7 @@ def execute(
     client.comm_open_handlers = {}
     started = time.perf_counter()
     try:
-        with _interruptible():
+        with _interruptible(client):
             client.execute()
     except (CellExecutionError, DeadKernelError, TimeoutError) as error:
         raise LessonError(f"the notebook stopped: {_plain(str(error))}") from error
@@ -198,27 +197,17 @@ def execute(
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let a Ctrl-C end as KeyboardInterrupt, whatever the kernel's client makes of it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # no signal comes here
-        return
-    pressed = []
+def _interruptible(client: NotebookClient) -> Iterator[None]:
+    """Let a Ctrl-C end as KeyboardInterrupt, whatever nbclient makes of it.
 
-    def press(*_) -> None:
-        pressed.append(True)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, press)
+    It ends the kernel on the signal by itself, and stumbles over that later.
+    """
     try:
         yield
-    except Exception as error:
-        if pressed:
+    except BaseException as error:  # a cancelled wait is no Exception
+        if getattr(client, "_async_cleanup_kernel_future", None) is not None:
             raise KeyboardInterrupt from error
         raise
-    finally:
-        # None: whoever called us set it outside Python
-        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
 def build(master_path: Path, lesson_path: Path, on_cell: Callable[[], None]) -> None:

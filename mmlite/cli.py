@@ -17,7 +17,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a pipe on Windows knows neither ✓ nor τ
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    own, options_of_jupyter = split_lab(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        print("mmlite: stopped", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: Sequence[str]) -> int:
+    own, options_of_jupyter = split_lab(arguments)
     options = _parser().parse_args(own)
     options.jupyter = options_of_jupyter
     # imported late, so that --help answers at once
@@ -33,9 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"mmlite: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("mmlite: stopped", file=sys.stderr)
-        return 130
 
 
 def split_lab(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -101,17 +101,16 @@ def test_wrong_use_shows_the_usage(capsys, arguments):
     assert "usage: mmlite" in capsys.readouterr().err
 
 
-def test_ctrl_c_and_files_that_cannot_be_are_sentences(tmp_path):
-    course(tmp_path, "import time\nprint('on the way', flush=True)\ntime.sleep(600)")
+def test_ctrl_c_ends_a_lesson_with_a_word(tmp_path):
+    course(tmp_path, "import time\nopen('begun', 'w').close()\ntime.sleep(600)")
     command = [sys.executable, "-m", "mmlite", "lessons", "run"]
     with subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:
         deadline = time.monotonic() + 120
-        while not kernels_of(running.pid):
+        while not (tmp_path / "lessons" / "begun").exists():
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        time.sleep(3)  # wherever it is then
         running.send_signal(signal.SIGINT)
         _, said = running.communicate(timeout=60)
     assert running.returncode == 130, said
@@ -119,17 +118,10 @@ def test_ctrl_c_and_files_that_cannot_be_are_sentences(tmp_path):
     assert "Traceback" not in said
 
 
-def kernels_of(pid: int) -> list[str]:
-    """Return the processes that one has started."""
-    if not os.path.isdir("/proc"):
-        return ["cannot tell"]
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-
-
 def test_a_path_that_cannot_be_is_a_sentence(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert cli.main(["lessons", "release", str(tmp_path / "file" / "x")]) == 2
-    assert "file/x: Not a directory" in capsys.readouterr().err
+    assert f"{tmp_path / 'file' / 'x'}" in capsys.readouterr().err
     arguments = ["grade", str(tmp_path), "--out", str(tmp_path / "file")]
     assert cli.main(arguments) == 2
     assert "file is a file; name a folder" in capsys.readouterr().err
