@@ -347,11 +347,11 @@ def _checked(
 
 
 def _scaled(h: Tensor) -> Tensor:
-    """Return h in at least float32, rows scaled so that their squares neither overflow nor vanish.
+    """Return h with rows scaled so that their squares neither overflow nor vanish.
 
     A cosine does not see the scale.
     """
-    h = h.detach().to(_result_type(h))
+    h = h.detach()
     largest = h.abs().amax(1, keepdim=True)
     return h / torch.where(largest > 0, largest, 1)
 

@@ -114,8 +114,7 @@ def image_grid(
         raise ValueError(f"images must be uint8 or float, got {images.dtype}")
     pixels = images.detach().cpu()
     pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
-    if pixels.numel():
-        check_range(pixels)
+    check_range(pixels)
     pixels = pixels.clamp(0, 1).permute(0, 2, 3, 1)
     rows = math.ceil(len(pixels) / columns)
     with mpl.rc_context(LOOK):

@@ -35,7 +35,8 @@ def write_report(out: Path, record: dict[str, Any]) -> None:
     for name, page in pages.items():
         write(folder / name, page)
     for old in folder.glob("*.html"):
-        if old.name not in pages and MADE in old.read_bytes()[:500]:  # its student has left
+        # the teacher's own stay; of ours, those of students who are no longer in the class go
+        if old.name not in pages and MADE.encode() in old.read_bytes()[:500]:
             old.unlink()
 
 
@@ -85,12 +86,12 @@ def page_name(student: str) -> str:
     return f"{slug}.html"
 
 
-MADE = b'<meta name="generator" content="mmlite grade">'
+MADE = '<meta name="generator" content="mmlite grade">'
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta name="generator" content="mmlite grade">
+{made}
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
@@ -117,6 +118,7 @@ p {{ margin: .2rem 0 }}
 def feedback(name: str, student: dict[str, Any]) -> str:
     """Return a student's page."""
     return PAGE.format(
+        made=MADE,
         title=html.escape(name),
         total=student["total"],
         of=sum(mark["of"] for one in student["submissions"] for mark in one["marks"]),

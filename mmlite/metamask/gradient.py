@@ -152,8 +152,7 @@ def meta_gradient(
             parameter, or the optimizer lacks one or is of a kind that is not copied.
         NotImplementedError: "exact", and the encoder has an operation without forward mode.
     """
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    check_method(method)
     if not 0 < finite_step < math.inf:
         raise ValueError(f"finite_step must be a finite number above 0, got {finite_step}")
     _check_arguments(views, virtual_lr)
@@ -428,9 +427,20 @@ def averaged(*gradients: Tensor) -> Tensor:
     return gradients[0]
 
 
-def _check_arguments(views: Views, virtual_lr: float) -> None:
+def check_method(method: str) -> None:
+    """Raise a ValueError unless it is one of the four."""
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+
+
+def check_virtual_lr(virtual_lr: float) -> None:
+    """Raise a ValueError unless η is a finite number of at least 0."""
     if not 0 <= virtual_lr < math.inf:
         raise ValueError(f"virtual_lr must be a finite number of at least 0, got {virtual_lr}")
+
+
+def _check_arguments(views: Views, virtual_lr: float) -> None:
+    check_virtual_lr(virtual_lr)
     if (
         not isinstance(views, (tuple, list))
         or len(views) != 2

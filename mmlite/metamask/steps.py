@@ -13,7 +13,6 @@ from torch.func import functional_call
 from mmlite import processes
 from mmlite.contrastive import nt_xent
 from mmlite.metamask.gradient import (
-    METHODS,
     DimensionalMask,
     Draws,
     HeadsGradient,
@@ -22,6 +21,8 @@ from mmlite.metamask.gradient import (
     Parameters,
     Views,
     averaged,
+    check_method,
+    check_virtual_lr,
     gradient_of,
     halves,
     leaves,
@@ -99,10 +100,9 @@ class MetaMask:
             raise ValueError(
                 f"redundancy_weight must be a finite number of at least 0, got {redundancy_weight}"
             )
-        if virtual_lr is not None and not 0 <= virtual_lr < math.inf:
-            raise ValueError(f"virtual_lr must be a finite number of at least 0, got {virtual_lr}")
-        if method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+        if virtual_lr is not None:
+            check_virtual_lr(virtual_lr)
+        check_method(method)
         if not isinstance(every, Integral) or every < 1:
             raise ValueError(f"every must be a whole number of at least 1, got {every}")
         self.encoder, self.heads = encoder, _Heads([contrastive_head, redundancy_head])
