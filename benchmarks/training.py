@@ -5,7 +5,8 @@
 Images (not views) a second of
 
 - the floor: the encoder's own forward and backward on random data of both views' shape and of the
-  encoder's precision, and nothing else: no data, no views, no head, no loss, no optimiser;
+  encoder's precision, and nothing else: no data, no views, no head, no loss, no optimiser; on a CPU
+  with the memory that it frees kept, as `fit` does;
 - mmlite: `mmlite.fit` of the method simclr as `mmlite train` runs it, for an epoch;
 - lightly: SimCLR as in lightly's examples, for an epoch of the same images: its transforms (those
   operations that ours has) in a DataLoader with a worker a core (8 at most), its projection head
@@ -22,6 +23,7 @@ import argparse
 import os
 import statistics
 import warnings
+from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -36,6 +38,7 @@ from views import lightly_transform
 import mmlite
 from mmlite import runs
 from mmlite.data import ImageSet
+from mmlite.memory import kept_memory
 from mmlite.recipes import RECIPES, Recipe
 
 DEVICE = mmlite.device()
@@ -45,8 +48,8 @@ EPOCHS = 200  # that are told in minutes on a GPU
 # encoder: recipe, images' side, images a batch, steps an epoch
 LAPTOP, LARGE = RECIPES["fashion-laptop"], RECIPES["cifar10"]
 PROBLEMS = {
-    "small_conv": (LAPTOP, 28, *((4096, 12) if ON_GPU else (256, 8))),
-    "resnet18": (LARGE, 32, *((512, 50_000 // 512) if ON_GPU else (16, 2))),
+    "small_conv": (LAPTOP, 28, *((4096, 12) if ON_GPU else (256, 19))),
+    "resnet18": (LARGE, 32, *((512, 50_000 // 512) if ON_GPU else (16, 4))),
 }
 
 
@@ -62,10 +65,11 @@ def floor(recipe: Recipe, side: int, steps: int):
     gradient = torch.randn(2 * recipe.batch_size, recipe.dim, device=DEVICE)
 
     def epoch() -> None:
-        for _ in range(steps):
-            with autocast():
-                h = encoder(x)
-            torch.autograd.grad(h, parameters, gradient.to(h.dtype))
+        with nullcontext() if ON_GPU else kept_memory():
+            for _ in range(steps):
+                with autocast():
+                    h = encoder(x)
+                torch.autograd.grad(h, parameters, gradient.to(h.dtype))
 
     return epoch
 
@@ -74,7 +78,8 @@ def ours(recipe: Recipe, images: ImageSet, method: str = "simclr", schedule: str
     """Return an epoch of `fit`, as `mmlite train` calls it."""
     parts = runs.build(recipe, method, schedule, where=DEVICE)
     options = {"batch_size": recipe.batch_size, "precision": PRECISION} | parts.options | more
-    return partial(mmlite.fit, parts.model, parts.loss, images, epochs=1, progress=False, **options)
+    options = {"epochs": 1, "progress": False} | options
+    return partial(mmlite.fit, parts.model, parts.loss, images, **options)
 
 
 class Pictures(Dataset):

@@ -2,9 +2,9 @@
 
 The modules, each one concept, each importing only from those before it: `processes`, `data`,
 `norms`, `views`, `encoders`, `contrastive`, `redundancy`, `evaluation`, `confounders`, `metamask`,
-`checkpoints`, `training`; on top of them `recipes` and `runs`; beside them `costs`, `plots`,
-`exercises`, `claims`, `classroom`, `grading` and `cli`. Names are looked up when first used, so
-`import mmlite` costs nothing.
+`memory`, `checkpoints`, `training`; on top of them `recipes` and `runs`; beside them `costs`,
+`plots`, `exercises`, `claims`, `classroom`, `grading` and `cli`. Names are looked up when first
+used, so `import mmlite` costs nothing.
 """
 
 from importlib import import_module

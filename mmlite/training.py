@@ -48,6 +48,7 @@ from mmlite.checkpoints import (
 )
 from mmlite.contrastive import NotFiniteError
 from mmlite.data import ImageSet
+from mmlite.memory import kept_memory
 
 Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}  # what autocast computes in
@@ -219,6 +220,8 @@ def fit(
         begun, started = run.step, time.perf_counter()
         bar = stack.enter_context(_bar(total, begun, not progress or processes.rank() > 0))
         stack.enter_context(_compiled(model, compile))
+        if device.type == "cpu":
+            stack.enter_context(kept_memory())
         while run.step < total:
             for batch in run.rest_of_epoch(len(images), batch_size):
                 with one_batch():

@@ -192,5 +192,7 @@ def triangle(start: Tensor, extent: Tensor, size: int, out: int) -> Tensor:
     centre = (start[:, None] + extent[:, None] * step) * size - 0.5  # [N, out], in input pixels
     reach = (extent.abs() * (size / out)).clamp(min=1)[:, None, None]
     pixel = torch.arange(size, device=start.device)
-    weight = (1 - (pixel - centre[..., None]).abs() / reach).clamp_(min=0)
-    return weight / weight.sum(2, keepdim=True)
+    # in place where that can be: memory costs more here than arithmetic
+    distance = (pixel - centre[..., None]).abs_().div_(reach)
+    weight = (1 - distance).clamp_(min=0)
+    return weight.div_(weight.sum(2, keepdim=True))

@@ -97,6 +97,7 @@ ORDER = [
     "evaluation",
     "confounders",
     "metamask",
+    "memory",
     "checkpoints",
     "training",
 ]
