@@ -1,0 +1,175 @@
+"""What the library computes, on the CPU and on a device that is not it: prints both as JSON.
+
+python tests/on_both_devices.py
+"""
+
+import json
+import math
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import torch
+from pretend import DEVICE, WAITS, Pretend
+
+import mmlite
+from mmlite import data, runs, training
+from mmlite.metamask.gradient import METHODS
+from mmlite.recipes import RECIPES
+
+CPU = torch.device("cpu")
+TRAINED = [
+    (method, schedule, precision)
+    for method, schedule in [
+        ("simclr", "paper"),
+        ("barlow-twins", "paper"),
+        ("joint", "paper"),
+        ("metamask", "paper"),
+        ("metamask", "lookahead"),
+    ]
+    for precision in ("float32", "bfloat16")
+]
+RECIPE = RECIPES["fashion-laptop"].but(dim=16, hidden=16, projection=8)
+
+
+def pictures(count: int = 48) -> data.ImageSet:
+    return data.plant_background(data.load("fashion", "train", size=count), 0.25)
+
+
+def trained(method: str, schedule: str, precision: str, device: torch.device) -> list[float]:
+    """Return the losses of a run that was stopped and resumed, and then its mask."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = partial(
+            training.fit,
+            images=pictures(),
+            epochs=3,
+            batch_size=16,
+            precision=precision,
+            progress=False,
+            checkpoint=Path(folder) / "last.pt",
+        )
+        parts = runs.build(RECIPE, method, schedule, where=device)
+
+        def stop(epoch: int) -> None:
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+        try:
+            run(parts.model, parts.loss, on_epoch=stop, **parts.options)
+        except KeyboardInterrupt:
+            parts = runs.build(RECIPE, method, schedule, seed=1, where=device)
+        history = run(parts.model, parts.loss, resume=True, **parts.options)
+    return history.loss + ([] if parts.mask is None else parts.mask.mask.tolist())
+
+
+def waits(method: str, schedule: str, batch_size: int, spoilt: bool = False) -> dict[str, int]:
+    """Return what an epoch waits for."""
+    parts = runs.build(RECIPE, method, schedule, where=DEVICE)
+
+    def looking(model, images, generator):
+        value = parts.loss(model, images, generator)
+        value.item()
+        return value
+
+    images = pictures().to(DEVICE)
+    WAITS.clear()
+    training.fit(
+        parts.model,
+        looking if spoilt else parts.loss,
+        images,
+        epochs=1,
+        batch_size=batch_size,
+        progress=False,
+        **parts.options,
+    )
+    return dict(WAITS)
+
+
+def measured(device: torch.device) -> dict[str, list[float]]:
+    """Return what readers and diagnostics say of a representation, and the meta-gradients."""
+    draw = partial(torch.randn, generator=torch.Generator().manual_seed(0))
+    h, fresh = draw(80, 8).to(device), draw(40, 8).to(device)
+    labels, fresh_labels = torch.arange(80).to(device) % 4, torch.arange(40).to(device) % 4
+    h[:, 0] += labels
+    fresh[:, 0] += fresh_labels
+    labelled = h, labels, fresh, fresh_labels
+    found = {
+        "knn_accuracy": mmlite.knn_accuracy(*labelled, k=5),
+        "linear_probe_accuracy": mmlite.linear_probe_accuracy(*labelled, weight_decay=0.1),
+        "few_label_accuracy": mmlite.few_label_accuracy(*labelled, per_class=5, draws=2),
+        "neighbours": mmlite.neighbours(h, fresh, 3)[1],
+        "class_information": mmlite.class_information(h, labels),
+        "nuisance_information": mmlite.nuisance_information(h, h[:, :2] + 1),
+        "top_mask": mmlite.top_mask(mmlite.class_information(h, labels), 0.5),
+        "redundancy": mmlite.redundancy.redundancy(h),
+        "effective_rank": mmlite.effective_rank(h),
+        "effective_rank centred": mmlite.effective_rank(h, centre=True),
+        "rankme": mmlite.rankme(h),
+        "alignment": mmlite.alignment(h[:40], fresh),
+        "uniformity": mmlite.uniformity(h),
+        "nt_xent": mmlite.nt_xent(h[:40], fresh),
+        "barlow_twins": mmlite.barlow_twins(h[:40], fresh),
+        "barlow_twins wide": mmlite.barlow_twins(h[:4], fresh[:4]),
+        "cross_correlation": mmlite.cross_correlation(h[:40], fresh),
+    }
+    study = mmlite.random_mask_study((h, labels), (fresh, fresh_labels), masks=20, k=5)
+    found |= {
+        "random_mask_study": study.accuracy,
+        "chance_shares": mmlite.chance_shares(study, draws=20),
+        "split_gain": list(mmlite.split_gain(study, splits=20)),
+    }
+    torch.manual_seed(0)
+    encoder, head = mmlite.small_conv(3, 8).to(device), mmlite.projector(8, 8, 4).to(device)
+    images = pictures(20).to(device)
+    mask = mmlite.DimensionalMask(8).to(device)
+    views = mmlite.TwoViews()(images.images, torch.Generator().manual_seed(0))
+    for method in METHODS:
+        found[f"meta_gradient {method}"] = mmlite.meta_gradient(
+            encoder, head, mask, views, 0.1, method
+        )
+    found["encode"] = mmlite.encode(encoder, images)
+    return {
+        name: torch.as_tensor(value).detach().double().flatten().tolist()
+        for name, value in found.items()
+    }
+
+
+def refused() -> dict[str, str]:
+    """Return what is said of tensors on two devices, and of numpy."""
+    here, there = torch.randn(4, 3), torch.randn(4, 3, device=DEVICE)
+    said = {}
+    for name, call in {
+        "torch": lambda: here + there,
+        "numpy": lambda: there.numpy(),
+        "nt_xent": lambda: mmlite.nt_xent(here, there),
+        "knn_accuracy": lambda: mmlite.knn_accuracy(
+            here, torch.arange(4), there, torch.arange(4).to(DEVICE), k=1
+        ),
+    }.items():
+        try:
+            call()
+        except (RuntimeError, TypeError, ValueError) as error:
+            said[name] = f"{type(error).__name__}: {error}"
+    return said
+
+
+def main() -> None:
+    training.REFRESH = math.inf  # a look at the loss waits, and may
+    assert isinstance(torch.zeros(1, device=DEVICE), Pretend)
+    cases = {f"{m}, {s}, {p}": (m, s, p) for m, s, p in TRAINED}
+    schedules = dict.fromkeys((m, s) for m, s, _ in TRAINED)
+    told = {
+        "trained": {
+            name: {device.type: trained(*case, device) for device in (CPU, DEVICE)}
+            for name, case in cases.items()
+        },
+        "measured": {device.type: measured(device) for device in (CPU, DEVICE)},
+        "waits": {f"{m}, {s}": [waits(m, s, size) for size in (16, 8)] for m, s in schedules},
+        "waits of a loss that looks": [waits("simclr", "paper", size, True) for size in (16, 8)],
+        "refused": refused(),
+    }
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()
