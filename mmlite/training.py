@@ -173,7 +173,12 @@ def fit(
         raise ValueError("the model has no parameters to train")
     device = parameters[0].device
     pixels = images.images.to(device)
-    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
+    optimizer = torch.optim.AdamW(
+        parameters,
+        lr=learning_rate,
+        weight_decay=weight_decay,
+        fused=device.type != "cpu",  # a launch for all weights; on a CPU there are none to save
+    )
     steps_per_epoch = len(images) // batch_size
     total = epochs * steps_per_epoch
     schedule = torch.optim.lr_scheduler.LambdaLR(

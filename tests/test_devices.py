@@ -24,8 +24,9 @@ def told() -> dict:
 def test_every_method_trains_and_resumes_there_as_on_the_cpu(told):
     assert len(told["trained"]) == 10
     for name, losses in told["trained"].items():
-        # 1e-5: the optimiser steps all weights there at once, which rounds otherwise
-        assert losses["pretend"] == pytest.approx(losses["cpu"], rel=1e-5), name
+        # 2e-3: the optimiser is fused there, which rounds otherwise, and Adam's first steps are as
+        # long for a gradient that is hardly more than rounding; measured: up to 5e-4
+        assert losses["pretend"] == pytest.approx(losses["cpu"], rel=2e-3), name
 
 
 def test_readers_diagnostics_and_meta_gradients_say_there_what_they_say_on_the_cpu(told):

@@ -392,7 +392,9 @@ def step_derivative(
         factor = 1 + group["momentum"] if group["nesterov"] else 1
         return torch.full_like(parameter, -group["lr"] * factor)
     state, (beta1, beta2) = optimizer.state[parameter], group["betas"]
-    step = float(state["step"])
+    step = state["step"]
+    # a fused optimiser keeps it on the device, where a look at it would wait
+    step = float(step) if step.device.type == "cpu" else step.double()
     if kind is torch.optim.Adam and not group.get("decoupled_weight_decay"):
         gradient = gradient + group["weight_decay"] * before
     correction1, correction2 = 1 - beta1**step, 1 - beta2**step
