@@ -729,6 +729,7 @@ OPTIMIZERS = {
     "Nesterov": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, nesterov=True),
     "Adam": lambda p: torch.optim.Adam(p, 0.01, weight_decay=0.1),
     "AdamW": lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1, eps=1e-3),
+    "fused AdamW": lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1, eps=1e-3, fused=True),
 }
 
 
