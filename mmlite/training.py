@@ -17,6 +17,8 @@ Within `mmlite.processes.group` the same call, made by every process, trains one
 of which each process takes a share: with BatchNorms that are synchronised (`mmlite.norms`) to the
 weights of one process alone, up to rounding.
 
+While `fit` runs on a CPU, what a step frees stays with the process (`mmlite.memory`).
+
 `precision="bfloat16"` is for a GPU with tensor cores, or a CPU with bfloat16 units; `compile=True`
 is for long runs: the first step waits for the compiler.
 """

@@ -836,7 +836,7 @@ def test_lookahead_is_the_derivative_of_the_next_loss(name, every):
             again.zero_grad()
             value.backward()
             again.step()
-            values.append(float(value))
+            values.append(value.item())
         return values[1]
 
     first = 3
