@@ -533,6 +533,8 @@ def _recipe(options: argparse.Namespace):
 
     if options.schedule and options.method != "metamask":
         raise ValueError(f"--schedule is of --method metamask, and {options.method} has none")
+    if not 0 <= options.seed < 2**63:
+        raise ValueError(f"--seed must be between 0 and 2⁶³ − 1, got {options.seed}")
     names = [*(one.name for one in numbers()), "precision"]
     given = {name: getattr(options, name) for name in names}
     changes = {name: value for name, value in given.items() if value is not None}

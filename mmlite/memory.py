@@ -8,7 +8,8 @@ again. On 2 CPU cores that is a tenth of a step of `small_conv` (`benchmarks/mem
         ...  # the same values, faster
 
 Other C libraries (macOS, Windows, musl) are left as they are, and so is a glibc whose allocator has
-been tuned from outside (MALLOC_... or GLIBC_TUNABLES in the environment).
+been tuned through the environment. Afterwards what is free goes back to the kernel, and glibc keeps
+the thresholds that it would have come to by itself after large blocks.
 """
 
 import ctypes
@@ -20,6 +21,8 @@ from contextlib import contextmanager
 # of malloc.h; the third is the greatest value that glibc moves to by itself
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
 MOST_MMAPS, LARGE = 65_536, 32 * 2**20  # glibc's own: blocks from the kernel, bytes from which on
+
+TUNED = {f"MALLOC_{what}_" for what in ("TRIM_THRESHOLD", "TOP_PAD", "MMAP_THRESHOLD", "MMAP_MAX")}
 
 _lock = threading.Lock()
 _depth = 0
@@ -52,10 +55,18 @@ def kept_memory() -> Iterator[None]:
 
 def _glibc() -> ctypes.CDLL | None:
     """Return the C library if it is glibc, and nobody has tuned its allocator."""
-    if os.name != "posix" or any(
-        name == "GLIBC_TUNABLES" or (name.startswith("MALLOC_") and name.endswith("_"))
-        for name in os.environ
-    ):
+    tuned = TUNED & os.environ.keys() or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
+    if os.name != "posix" or tuned:
         return None
     library = ctypes.CDLL(None)
     return library if hasattr(library, "gnu_get_libc_version") else None
+
+
+def _start_anew() -> None:
+    """Let a forked child, of whose parent's threads only one goes on, begin outside the context."""
+    global _lock, _depth
+    _lock, _depth = threading.Lock(), 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_anew)

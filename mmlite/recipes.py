@@ -62,8 +62,8 @@ class Recipe:
     projection: int = _number(128, "width P of the projections", 1)
     epochs: int = _number(200, "passes over the images", 1)
     batch_size: int = _number(512, "images in a batch, of all processes together", 2)
-    learning_rate: float = _number(1e-3, "AdamW's, at its peak", above=True)
-    weight_decay: float = _number(1e-4, "AdamW's")
+    learning_rate: float = _number(1e-3, "AdamW's, at its peak", above=True, most=1e30)
+    weight_decay: float = _number(1e-4, "AdamW's", most=1e30)
     warmup: float = _number(
         0.05, "share of the steps over which the learning rate rises", most=0.99
     )
@@ -72,7 +72,7 @@ class Recipe:
     temperature: float = _number(0.2, "τ of NT-Xent", above=True)
     redundancy_weight: float = _number(0.02, "α, the weight of Barlow Twins in joint and metamask")
     off_diagonal: float = _number(0.05, "λ of Barlow Twins")
-    mask_learning_rate: float = _number(0.05, "Adam's, of the mask's logits", above=True)
+    mask_learning_rate: float = _number(0.05, "Adam's, of the mask's logits", above=True, most=1e30)
     virtual_lr: float = _number(0.1, "η, the virtual step of the schedule paper")
 
     def __post_init__(self) -> None:

@@ -306,11 +306,18 @@ def evaluate(checkpoint: str | Path, tell: Callable[[str], None] = lambda line: 
     if found.note:
         tell(found.note)
     parts = build(recipe, method, schedule or "paper", seed, channels_of(recipe), device())
-    parts.model.load_state_dict(found.state["kept"]["model"])
-    if parts.mask is not None:
-        parts.options["keep"]["method"].load_state_dict(found.state["kept"]["method"])
+    try:
+        parts.model.load_state_dict(found.state["kept"]["model"])
+        if parts.mask is not None:
+            parts.options["keep"]["method"].load_state_dict(found.state["kept"]["method"])
+        steps = found.state["step"]
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{found.path} holds other weights than its recipe's network has; was it written by "
+            f"another version of mmlite? ({str(error).splitlines()[0]})"
+        ) from error
     named = method if schedule is None else f"{method} ({schedule})"
-    tell(f"{recipe.name}, {named}, seed {seed}, after {found.state['step']:,} steps")
+    tell(f"{recipe.name}, {named}, seed {seed}, after {steps:,} steps")
     return accuracies(recipe, parts, seed)
 
 

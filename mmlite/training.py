@@ -31,6 +31,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -54,6 +55,7 @@ from mmlite.memory import kept_memory
 
 Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}  # what autocast computes in
+MOST = 1e30  # learning rate or weight decay: beyond it AdamW's arithmetic leaves float32
 REFRESH = 0.5  # seconds between looks at the loss on a device where each look waits for it
 
 
@@ -166,7 +168,8 @@ def fit(
             the step. On a CPU the model keeps the weights of the last good step.
         ProcessError: another process has stopped, or does not answer.
     """
-    _check_arguments(images, epochs, batch_size, learning_rate, weight_decay, warmup)
+    _check_parts(model, loss, images, before_step, after_step, on_epoch)
+    _check_arguments(images, epochs, batch_size, learning_rate, weight_decay, warmup, seed)
     one_batch = partial(processes.one_batch, processes.shard_sizes(batch_size, processes.count()))
     _check_checkpoint(checkpoint, checkpoint_every, resume)
     _check_precision(precision)
@@ -202,15 +205,20 @@ def fit(
         "warmup": warmup,
         "seed": seed,
         "precision": precision,
-        **(description or {}),
     }
-    settings = plain(settings)
+    for name, value in (description or {}).items():
+        if name in settings and settings[name] != value:
+            raise ValueError(
+                f"description has {name!r}, which fit describes itself; give yours another name"
+            )
+    settings = plain(settings | dict(description or {}))
     if processes.count() > 1:
         _start_alike(model, settings)
     cast = partial(_autocast, device, precision)
     loss, before_step, after_step = (f and cast()(f) for f in (loss, before_step, after_step))
 
     def save() -> None:
+        _check_weights(parameters, run.step)
         with one_batch():
             state = run.state_dict()
         if processes.rank() == 0:
@@ -231,15 +239,14 @@ def fit(
             stack.enter_context(kept_memory())
         while run.step < total:
             for batch in run.rest_of_epoch(len(images), batch_size):
-                with one_batch():
-                    try:
-                        value = loss(model, pixels[processes.own_share(batch)], run.generator)
-                    except NotFiniteError as error:
-                        raise TrainingError(f"step {run.step + 1}: {error}") from error
+                with one_batch(), _of_step(run.step + 1):
+                    value = loss(model, pixels[processes.own_share(batch)], run.generator)
                     watch.add(value)
                     optimizer.zero_grad(set_to_none=True)
                     value.backward()
-                    processes.average([p.grad for p in parameters if p.grad is not None])
+                    gradients = [p.grad for p in parameters if p.grad is not None]
+                    processes.average(gradients)
+                    watch.add_gradients(gradients)
                     if before_step is not None:
                         before_step(optimizer)
                     optimizer.step()
@@ -256,6 +263,7 @@ def fit(
                     watch.look()
                     save()
             watch.look()
+            _check_weights(parameters, run.step)
             # BatchNorms that are not synchronised have each seen the images of one process. `data`,
             # because a graph that waits for its meta step holds the buffers, but does not read them
             processes.average([b.data for b in model.buffers() if b.is_floating_point()])
@@ -425,22 +433,35 @@ def warmup_cosine(step: int, total: int, warmup: float) -> float:
 class _LossWatch:
     """Moves losses from the device to the history, and stops the run at one that is not finite.
 
-    On a CPU each loss is looked at before its step is taken. On other devices a look makes the
-    host wait, so losses are collected there and looked at every half second and after each epoch.
+    On a CPU each loss, and the gradient's greatest entry, is looked at before the step is taken. On
+    other devices a look makes the host wait, so they are collected there and looked at every half
+    second, after each epoch and before each checkpoint.
     """
 
     def __init__(self, history: History, device: torch.device) -> None:
         self.history = history
         self.waits = device.type != "cpu"
-        self.pending: list[Tensor] = []
+        self.losses: list[Tensor] = []
+        self.gradients: list[Tensor] = []
         self.looked = self.shown = time.perf_counter()
 
     def add(self, value: Tensor) -> None:
         if not isinstance(value, Tensor) or value.numel() != 1:
             shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ValueError(f"the loss function must return a scalar tensor, got {shape}")
-        self.pending.append(value.detach().reshape(()))
+        if not value.requires_grad:
+            raise ValueError(
+                "the loss does not depend on the model: was it computed under no_grad, or detached?"
+            )
+        self.losses.append(value.detach().reshape(()))
         if not self.waits or time.perf_counter() - self.looked > REFRESH:
+            self.look()
+
+    def add_gradients(self, gradients: list[Tensor]) -> None:
+        if not gradients:
+            raise ValueError("the loss does not depend on the weights that are to be trained")
+        self.gradients.append(_greatest(gradients))
+        if not self.waits:
             self.look()
 
     def due(self) -> bool:
@@ -451,22 +472,66 @@ class _LossWatch:
         return True
 
     def look(self) -> None:
-        if not self.pending:
+        if not (self.losses or self.gradients):
             return
-        values = torch.stack(self.pending).float().tolist()
-        self.pending.clear()
+        values = torch.stack(self.losses + self.gradients).float().tolist()
+        losses, gradients = values[: len(self.losses)], values[len(self.losses) :]
+        first = len(self.history.loss) + len(losses) - len(gradients) + 1
+        self.losses.clear()
+        self.gradients.clear()
         self.looked = time.perf_counter()
-        for value in values:
+        for value in losses:
             if not math.isfinite(value):
-                step = len(self.history.loss) + 1
-                raise TrainingError(
-                    f"the loss at step {step} is {value}; a lower learning_rate, a longer warmup "
-                    "or a higher temperature may help, and so may a look at the images"
-                )
+                _give_up(f"the loss at step {len(self.history.loss) + 1} is {value}")
             self.history.loss.append(value)
+        for step, value in enumerate(gradients, first):
+            if not math.isfinite(value):
+                _give_up(f"the loss at step {step} is finite, but its gradient is {value}")
 
 
-def _check_arguments(images, epochs, batch_size, learning_rate, weight_decay, warmup) -> None:
+def _give_up(what: str) -> None:
+    raise TrainingError(
+        f"{what}; a lower learning_rate, a longer warmup or a higher temperature may help, and so "
+        "may a look at the images"
+    )
+
+
+def _check_weights(parameters: list[nn.Parameter], step: int) -> None:
+    """Raise a TrainingError if a weight is NaN or infinite: such weights are never kept."""
+    greatest = _greatest([p.detach() for p in parameters]).item()
+    if not math.isfinite(greatest):
+        _give_up(f"a weight after step {step} is {greatest}")
+
+
+def _greatest(tensors: list[Tensor]) -> Tensor:
+    """Return the greatest size of an entry: NaN if one is, and without overflow."""
+    return nn.utils.get_total_norm(tensors, math.inf).detach()
+
+
+@contextmanager
+def _of_step(step: int) -> Iterator[None]:
+    """Say in which step a projection was not finite."""
+    try:
+        yield
+    except NotFiniteError as error:
+        raise TrainingError(f"step {step}: {error}") from error
+
+
+def _check_parts(model, loss, images, *hooks) -> None:
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    if not isinstance(images, ImageSet):
+        raise ValueError(
+            f"images must be an ImageSet, as load returns, got {type(images).__name__}"
+        )
+    if not callable(loss) or not all(hook is None or callable(hook) for hook in hooks):
+        raise ValueError("loss must be a function, and each hook a function or None")
+
+
+def _check_arguments(images, epochs, batch_size, learning_rate, weight_decay, warmup, seed) -> None:
+    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("seed", seed)):
+        if not isinstance(value, Integral):
+            raise ValueError(f"{name} must be a whole number, got {value!r}")
     if epochs < 1:
         raise ValueError(f"epochs must be at least 1, got {epochs}")
     if not 2 <= batch_size <= len(images):
@@ -474,10 +539,15 @@ def _check_arguments(images, epochs, batch_size, learning_rate, weight_decay, wa
             f"batch_size must be between 2 and the number of images ({len(images)}), "
             f"got {batch_size}"
         )
-    if not (learning_rate > 0 and weight_decay >= 0 and 0 <= warmup < 1):
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be between 0 and 2⁶³ − 1, got {seed}")
+    rates = learning_rate, weight_decay, warmup
+    if not all(isinstance(rate, Real) for rate in rates) or not (
+        0 < learning_rate <= MOST and 0 <= weight_decay <= MOST and 0 <= warmup < 1
+    ):
         raise ValueError(
-            "learning_rate must be greater than 0, weight_decay at least 0 and warmup in [0, 1), "
-            f"got {learning_rate}, {weight_decay} and {warmup}"
+            "learning_rate must be greater than 0, weight_decay at least 0, both at most "
+            f"{MOST:g}, and warmup in [0, 1), got {learning_rate!r}, {weight_decay!r}, {warmup!r}"
         )
 
 
@@ -491,8 +561,8 @@ def _check_checkpoint(path: str | Path | None, every: int | None, resume: bool) 
         if resume or every is not None:
             raise ValueError("resume and checkpoint_every need checkpoint, the file to keep")
         return
-    if every is not None and every < 1:
-        raise ValueError(f"checkpoint_every must be at least 1, got {every}")
+    if every is not None and not (isinstance(every, Integral) and every >= 1):
+        raise ValueError(f"checkpoint_every must be a whole number of at least 1, got {every!r}")
 
 
 def _claim(stack: ExitStack, path: str | Path, resume: bool) -> bool:

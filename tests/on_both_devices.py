@@ -134,6 +134,32 @@ def measured(device: torch.device) -> dict[str, list[float]]:
     }
 
 
+def seen_to_wait() -> dict[str, int]:
+    """Return how many waits are counted in calls that make a GPU's host wait once each."""
+    x, there = torch.rand(3, device=DEVICE), torch.ones(3, dtype=torch.int64, device=DEVICE)
+    calls = {
+        "item": lambda: x[0].item(),
+        "bool": lambda: bool(x[0] > 2),
+        "cpu": lambda: x.cpu(),
+        "tolist": lambda: x.tolist(),
+        "a number that goes there": lambda: torch.tensor(3.0).to(DEVICE),
+        "equal": lambda: torch.equal(x, x),
+        "mask": lambda: x[x > 0.5],
+        "nonzero": lambda: x.nonzero(),
+        "masked_select": lambda: x.masked_select(x > 0.5),
+        "unique": lambda: x.unique(),
+        "repeat_interleave": lambda: x.repeat_interleave(there),
+        "bincount": lambda: there.bincount(),
+        "index on the CPU": lambda: x[torch.tensor([0, 1])],
+    }
+    counts = {}
+    for name, call in calls.items():
+        WAITS.clear()
+        call()
+        counts[name] = sum(WAITS.values())
+    return counts
+
+
 def refused() -> dict[str, str]:
     """Return what is said of tensors on two devices, and of numpy."""
     here, there = torch.randn(4, 3), torch.randn(4, 3, device=DEVICE)
@@ -153,7 +179,15 @@ def refused() -> dict[str, str]:
     return said
 
 
+class Fused(torch.optim.AdamW):
+    """What `fit` takes on a GPU, on the CPU too: so that both devices round alike."""
+
+    def __init__(self, parameters, **options) -> None:
+        super().__init__(parameters, **options | {"fused": True})
+
+
 def main() -> None:
+    torch.optim.AdamW = Fused
     training.REFRESH = math.inf  # a look at the loss waits, and may
     assert isinstance(torch.zeros(1, device=DEVICE), Pretend)
     cases = {f"{m}, {s}, {p}": (m, s, p) for m, s, p in TRAINED}
@@ -166,6 +200,7 @@ def main() -> None:
         "measured": {device.type: measured(device) for device in (CPU, DEVICE)},
         "waits": {f"{m}, {s}": [waits(m, s, size) for size in (16, 8)] for m, s in schedules},
         "waits of a loss that looks": [waits("simclr", "paper", size, True) for size in (16, 8)],
+        "seen to wait": seen_to_wait(),
         "refused": refused(),
     }
     print(json.dumps(told))

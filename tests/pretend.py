@@ -7,7 +7,7 @@ them what it computes on the CPU, but as on a GPU
   on the CPU is a single number;
 - numpy cannot have them;
 - `WAITS` counts what would make the host wait: a value that is looked at, a copy that is not
-  `non_blocking`, an index that lies on the CPU.
+  `non_blocking`, an index that lies on the CPU, a result whose shape depends on values.
 
 Importing this changes the process for good: tests import it in a process of their own. It stands on
 PyTorch's experimental "PrivateUse1" for backends in Python.
@@ -27,6 +27,16 @@ aten = torch.ops.aten
 WAITS: Counter[str] = Counter()
 COPIES = {aten.copy_.default, aten._to_copy.default}
 INDEXING = {aten.index.Tensor, aten.index_put_.default, aten._index_put_impl_.default}
+# whose shape or answer in Python depends on values; not all that there are
+BY_VALUES = {
+    "nonzero",
+    "equal",
+    "masked_select",
+    "bincount",
+    "_unique2",
+    "unique_dim",
+    "_linalg_eigh",
+}
 PACKAGE = Path(__file__).parents[1] / "mmlite"
 
 
@@ -87,8 +97,9 @@ def _run(func, args, kwargs):
     """Compute an operation on the CPU, and wrap what belongs on the device."""
     tensors = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
     ours = [x for x in tensors if isinstance(x, Pretend)]
-    theirs = [x for x in tensors if not isinstance(x, Pretend) and x.dim()]
-    if ours and theirs and func not in COPIES | INDEXING:
+    theirs = [x for x in tensors if not isinstance(x, Pretend)]
+    # a single number may lie anywhere
+    if ours and any(x.dim() for x in theirs) and func not in COPIES | INDEXING:
         raise RuntimeError(f"{func} found tensors on two devices, {DEVICE} and cpu")
     target = torch.device(kwargs.get("device") or DEVICE)
     onto_cpu = func is aten._to_copy.default and target.type == "cpu"
@@ -96,6 +107,10 @@ def _run(func, args, kwargs):
         _note("a value that is looked at")
     if func in INDEXING and theirs:
         _note("an index on the CPU")
+    by_mask = func in INDEXING and any(x.dtype == torch.bool for x in tensors[1:])
+    by_repeats = func is aten.repeat_interleave.Tensor and not kwargs.get("output_size")
+    if func.overloadpacket.__name__ in BY_VALUES or by_mask or by_repeats:
+        _note("a shape that depends on values")
     waiting = not (kwargs.get("non_blocking") or (func is aten.copy_.default and True in args[2:]))
     if func in COPIES and (theirs or onto_cpu) and waiting:
         _note("a copy")

@@ -30,9 +30,8 @@ def told() -> dict:
 def test_every_method_trains_and_resumes_there_as_on_the_cpu(told):
     assert len(told["trained"]) == 10
     for name, losses in told["trained"].items():
-        # 2e-3: the optimiser is fused there, which rounds otherwise, and Adam's first steps are as
-        # long for a gradient that is hardly more than rounding; measured: up to 5e-4
-        assert losses["pretend"] == pytest.approx(losses["cpu"], rel=2e-3), name
+        # 1e-5: the same kernels, perhaps with the memory laid out otherwise
+        assert losses["pretend"] == pytest.approx(losses["cpu"], rel=1e-5), name
 
 
 def test_readers_diagnostics_and_meta_gradients_say_there_what_they_say_on_the_cpu(told):
@@ -43,17 +42,22 @@ def test_readers_diagnostics_and_meta_gradients_say_there_what_they_say_on_the_c
         assert there[name] == pytest.approx(on_cpu[name], rel=1e-6, abs=1e-6), name
 
 
-def test_the_host_waits_twice_an_epoch_and_never_within_it(told):
+def test_the_host_waits_at_the_ends_of_an_epoch_and_never_within_it(told):
     assert len(told["waits"]) == 5
     for name, (of_3_steps, of_6_steps) in told["waits"].items():
-        # the order of the images goes there, the losses come back
-        assert sum(of_3_steps.values()) == 2, (name, of_3_steps)
+        # the order of the images goes there; losses and the greatest weight come back
+        assert sum(of_3_steps.values()) == 3, (name, of_3_steps)
         assert of_3_steps == of_6_steps, name
 
 
 def test_a_loss_that_is_looked_at_each_step_is_seen_to_wait(told):
     of_3_steps, of_6_steps = (sum(one.values()) for one in told["waits of a loss that looks"])
-    assert (of_3_steps, of_6_steps) == (2 + 3, 2 + 6)
+    assert (of_3_steps, of_6_steps) == (3 + 3, 3 + 6)
+
+
+def test_the_device_sees_what_makes_a_host_wait(told):
+    assert len(told["seen to wait"]) == 13
+    assert all(told["seen to wait"].values()), told["seen to wait"]
 
 
 def test_tensors_on_two_devices_are_refused_in_a_sentence(told):

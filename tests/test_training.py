@@ -28,6 +28,7 @@ from mmlite import (
     training,
 )
 from mmlite.checkpoints import CheckpointError
+from mmlite.contrastive import NotFiniteError
 from mmlite.data import ImageSet
 from mmlite.norms import synchronise
 from mmlite.training import History, TrainingError, fit, warmup_cosine
@@ -158,12 +159,113 @@ def test_a_loss_that_finds_nan_itself_stops_the_run_too():
         )
 
 
+def with_a_bad_gradient(model, batch, generator):
+    """Return a finite loss whose gradient is NaN: the root of 0 has no slope."""
+    z = model(batch.float() / 255)
+    return z.mean() + (z - z).square().sum().sqrt()
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_before_the_step(tmp_path):
+    network, path = model(), tmp_path / "last.pt"
+    options = {"epochs": 1, "batch_size": 5, "progress": False}
+    fit(network, noisy_loss, images(), **options)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(TrainingError, match="loss at step 1 is finite, but its gradient is nan"):
+        fit(network, with_a_bad_gradient, images(), checkpoint=path, **options)
+    for name, weight in network.named_parameters():
+        assert torch.equal(weight, before[name]), name
+    assert not path.exists()
+
+
+def test_on_a_device_that_waits_a_bad_gradient_is_never_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        training._LossWatch, "waits", property(lambda self: True, lambda *_: None), raising=False
+    )
+    path, steps = tmp_path / "last.pt", itertools.count(1)
+
+    def loss(model, batch, generator):
+        bad = next(steps) == 3
+        return (with_a_bad_gradient if bad else noisy_loss)(model, batch, generator)
+
+    # the second epoch's first step is the bad one
+    options = {"epochs": 3, "batch_size": 10, "progress": False, "checkpoint": path}
+    with pytest.raises(TrainingError, match="step 3 is finite, but its gradient is nan"):
+        fit(model(), loss, images(), **options)
+    network = model()
+    assert len(fit(network, noisy_loss, images(), resume=True, **options).loss) == 6
+    assert all(bool(p.isfinite().all()) for p in network.parameters())
+
+
+def test_weights_that_are_not_finite_are_not_kept(tmp_path):
+    path = tmp_path / "last.pt"
+    with pytest.raises(TrainingError, match="a weight after step 1 is"):
+        fit(
+            model(),
+            noisy_loss,
+            images(),
+            epochs=1,
+            batch_size=20,
+            learning_rate=1e30,
+            weight_decay=1e30,
+            warmup=0,
+            checkpoint=path,
+            progress=False,
+        )
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("hook", ["before_step", "after_step"])
+def test_a_hook_that_finds_nan_stops_the_run_with_its_step(hook):
+    def find(optimizer):
+        raise NotFiniteError("row 0 of z1 holds NaN")
+
+    with pytest.raises(TrainingError, match="step 1: row 0 of z1 holds NaN"):
+        fit(model(), noisy_loss, images(), epochs=1, batch_size=5, progress=False, **{hook: find})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 1.5}, "epochs must be a whole number, got 1.5"),
+        ({"batch_size": 5.0}, "batch_size must be a whole number, got 5.0"),
+        ({"seed": None}, "seed must be a whole number, got None"),
+        ({"seed": 2**70}, "seed must be between 0 and"),
+        ({"seed": -1}, "seed must be between 0 and"),
+        ({"learning_rate": math.inf}, "learning_rate must be greater than 0"),
+        ({"learning_rate": "x"}, "learning_rate must be greater than 0"),
+        ({"weight_decay": math.nan}, "learning_rate must be greater than 0"),
+        ({"checkpoint_every": 1.5, "checkpoint": "x"}, "checkpoint_every must be a whole number"),
+        ({"model": print}, "model must be a torch.nn.Module"),
+        ({"loss": None}, "loss must be a function"),
+        ({"after_step": 3}, "each hook a function"),
+        ({"images": torch.zeros(3)}, "images must be an ImageSet, as load returns, got Tensor"),
+        ({"description": {"seed": 5}}, "description has 'seed', which fit describes itself"),
+        ({"loss": lambda m, b, g: torch.zeros(())}, "the loss does not depend on the model"),
+        (
+            {"loss": lambda m, b, g: torch.zeros((), requires_grad=True)},
+            "the loss does not depend on the weights",
+        ),
+    ],
+)
+def test_what_fit_cannot_take_is_refused_in_a_sentence(change, message):
+    options = {
+        "model": model(),
+        "loss": noisy_loss,
+        "images": images(),
+        "epochs": 1,
+        "batch_size": 5,
+        "progress": False,
+    }
+    with pytest.raises(ValueError, match=message):
+        fit(**options | change)
+
+
 def test_a_device_that_waits_is_looked_at_late_but_the_step_is_right():
     from mmlite.training import _LossWatch
 
     watch = _LossWatch(History(), torch.device("cuda"))
     for value in (1.0, 2.0, math.nan, 4.0):
-        watch.add(torch.tensor(value))
+        watch.add(torch.tensor(value, requires_grad=True))
     with pytest.raises(TrainingError, match="step 3 is nan"):
         watch.look()
     assert watch.history.loss == [1.0, 2.0]
@@ -703,4 +805,4 @@ def test_processes_agree_and_must_be_told_the_same(tmp_path):
     assert messages[1][0].startswith("learning_rate is 0.002 in process 1 and 0.001 in process 0;")
     for said in messages:
         assert said[1].startswith("batch_size must be between 2")
-        assert said[2] == "checkpoint_every must be at least 1, got -1"
+        assert said[2] == "checkpoint_every must be a whole number of at least 1, got -1"
