@@ -441,8 +441,7 @@ class _LossWatch:
     def __init__(self, history: History, device: torch.device) -> None:
         self.history = history
         self.waits = device.type != "cpu"
-        self.losses: list[Tensor] = []
-        self.gradients: list[Tensor] = []
+        self.pending: list[tuple[str, Tensor]] = []  # each step's loss, then its gradient's size
         self.looked = self.shown = time.perf_counter()
 
     def add(self, value: Tensor) -> None:
@@ -453,14 +452,14 @@ class _LossWatch:
             raise ValueError(
                 "the loss does not depend on the model: was it computed under no_grad, or detached?"
             )
-        self.losses.append(value.detach().reshape(()))
+        self.pending.append(("loss", value.detach().reshape(())))
         if not self.waits or time.perf_counter() - self.looked > REFRESH:
             self.look()
 
     def add_gradients(self, gradients: list[Tensor]) -> None:
         if not gradients:
             raise ValueError("the loss does not depend on the weights that are to be trained")
-        self.gradients.append(_greatest(gradients))
+        self.pending.append(("gradient", _greatest(gradients)))
         if not self.waits:
             self.look()
 
@@ -472,20 +471,19 @@ class _LossWatch:
         return True
 
     def look(self) -> None:
-        if not (self.losses or self.gradients):
+        if not self.pending:
             return
-        values = torch.stack(self.losses + self.gradients).float().tolist()
-        losses, gradients = values[: len(self.losses)], values[len(self.losses) :]
-        first = len(self.history.loss) + len(losses) - len(gradients) + 1
-        self.losses.clear()
-        self.gradients.clear()
+        kinds, tensors = zip(*self.pending, strict=True)
+        self.pending.clear()
         self.looked = time.perf_counter()
-        for value in losses:
-            if not math.isfinite(value):
+        for kind, value in zip(kinds, torch.stack(tensors).float().tolist(), strict=True):
+            finite = math.isfinite(value)
+            if kind == "loss" and finite:
+                self.history.loss.append(value)
+            elif kind == "loss":
                 _give_up(f"the loss at step {len(self.history.loss) + 1} is {value}")
-            self.history.loss.append(value)
-        for step, value in enumerate(gradients, first):
-            if not math.isfinite(value):
+            elif not finite:
+                step = len(self.history.loss)
                 _give_up(f"the loss at step {step} is finite, but its gradient is {value}")
 
 
