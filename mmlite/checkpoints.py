@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import numbers
 import os
+import pickle
 import warnings
 import zipfile
 import zlib
@@ -243,9 +244,10 @@ def _read(path: Path) -> Checkpoint:
         content = torch.load(path, map_location="cpu", weights_only=True)
     # an archive with good checksums that is not one of torch's, or holds more than data
     except Exception as error:
-        raise CheckpointError(
-            f"{path} is not a checkpoint of mmlite ({_first_line(error)})"
-        ) from error
+        # torch's own sentence advises to load it all the same
+        unsafe = isinstance(error, pickle.UnpicklingError)
+        reason = "it holds more than data, and none of it was run" if unsafe else _first_line(error)
+        raise CheckpointError(f"{path} is not a checkpoint of mmlite ({reason})") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} is not a checkpoint of mmlite: torch can read it, but it is marked as none"

@@ -30,8 +30,10 @@ def told() -> dict:
 def test_every_method_trains_and_resumes_there_as_on_the_cpu(told):
     assert len(told["trained"]) == 10
     for name, losses in told["trained"].items():
-        # 1e-5: the same kernels, perhaps with the memory laid out otherwise
-        assert losses["pretend"] == pytest.approx(losses["cpu"], rel=1e-5), name
+        # the same kernels; but lookahead's tangents may lie otherwise in memory, which rounds
+        # otherwise (measured: 1e-7), and bfloat16 multiplies that over nine steps (to 5e-3)
+        tolerance = 2e-2 if "lookahead, bfloat16" in name else 1e-5
+        assert losses["pretend"] == pytest.approx(losses["cpu"], rel=tolerance), name
 
 
 def test_readers_diagnostics_and_meta_gradients_say_there_what_they_say_on_the_cpu(told):

@@ -219,3 +219,12 @@ def test_each_method_trains_on_a_gpu_and_goes_on(tmp_path, monkeypatch, method, 
     again = runs.train(SMALL, method, tmp_path, resume=True, **options)
     assert again.history.loss == run.history.loss
     assert runs.evaluate(tmp_path).rows.keys() == run.accuracies.rows.keys()
+
+
+def test_a_checkpoint_whose_weights_do_not_fit_its_recipe_is_refused(tmp_path):
+    description = runs.describe(SMALL, "simclr", "paper", 0)
+    parts = runs.build(SMALL.but(hidden=SMALL.hidden + 1), "simclr")
+    for state in ({"kept": {"model": parts.model.state_dict()}, "step": 1}, {}):
+        save_checkpoint(tmp_path / "last.pt", state, description)
+        with pytest.raises(CheckpointError, match="other weights than its recipe's network"):
+            runs.evaluate(tmp_path)
