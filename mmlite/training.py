@@ -164,8 +164,9 @@ def fit(
             torch.compile does not work here.
         CheckpointError: the checkpoint is damaged, another run's, written by another run at this
             moment or cannot be written; or it is there and `resume` is False.
-        TrainingError: the loss, or what it is computed from, is NaN or infinite; the message names
-            the step. On a CPU the model keeps the weights of the last good step.
+        TrainingError: the loss, what it is computed from, its gradient or a weight is NaN or
+            infinite; the message names the step. No checkpoint holds such weights, and on a CPU the
+            model keeps those of the last step whose loss and gradient were finite.
         ProcessError: another process has stopped, or does not answer.
     """
     _check_parts(model, loss, images, before_step, after_step, on_epoch)
