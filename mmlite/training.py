@@ -434,15 +434,15 @@ def warmup_cosine(step: int, total: int, warmup: float) -> float:
 class _LossWatch:
     """Moves losses from the device to the history, and stops the run at one that is not finite.
 
-    On a CPU each loss, and the gradient's greatest entry, is looked at before the step is taken. On
-    other devices a look makes the host wait, so they are collected there and looked at every half
+    On a CPU each loss, and the gradient's length, is looked at before the step is taken. On other
+    devices a look makes the host wait, so they are collected there and looked at every half
     second, after each epoch and before each checkpoint.
     """
 
     def __init__(self, history: History, device: torch.device) -> None:
         self.history = history
         self.waits = device.type != "cpu"
-        self.pending: list[tuple[str, Tensor]] = []  # each step's loss, then its gradient's size
+        self.pending: list[tuple[str, Tensor]] = []  # each step's loss, then its gradient's length
         self.looked = self.shown = time.perf_counter()
 
     def add(self, value: Tensor) -> None:
@@ -460,7 +460,7 @@ class _LossWatch:
     def add_gradients(self, gradients: list[Tensor]) -> None:
         if not gradients:
             raise ValueError("the loss does not depend on the weights that are to be trained")
-        self.pending.append(("gradient", _greatest(gradients)))
+        self.pending.append(("gradient", _length(gradients)))
         if not self.waits:
             self.look()
 
@@ -485,7 +485,9 @@ class _LossWatch:
                 _give_up(f"the loss at step {len(self.history.loss) + 1} is {value}")
             elif not finite:
                 step = len(self.history.loss)
-                _give_up(f"the loss at step {step} is finite, but its gradient is {value}")
+                _give_up(
+                    f"the loss at step {step} is finite, but the length of its gradient is {value}"
+                )
 
 
 def _give_up(what: str) -> None:
@@ -497,14 +499,14 @@ def _give_up(what: str) -> None:
 
 def _check_weights(parameters: list[nn.Parameter], step: int) -> None:
     """Raise a TrainingError if a weight is NaN or infinite: such weights are never kept."""
-    greatest = _greatest([p.detach() for p in parameters]).item()
-    if not math.isfinite(greatest):
-        _give_up(f"a weight after step {step} is {greatest}")
+    length = _length([p.detach() for p in parameters]).item()
+    if not math.isfinite(length):
+        _give_up(f"the length of the weights after step {step} is {length}")
 
 
-def _greatest(tensors: list[Tensor]) -> Tensor:
-    """Return the greatest size of an entry: NaN if one is, and without overflow."""
-    return nn.utils.get_total_norm(tensors, math.inf).detach()
+def _length(tensors: list[Tensor]) -> Tensor:
+    """Return the norm of all entries: NaN if one is; in float32 it overflows where AdamW does."""
+    return nn.utils.get_total_norm(tensors).detach()
 
 
 @contextmanager

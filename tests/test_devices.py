@@ -47,7 +47,7 @@ def test_readers_diagnostics_and_meta_gradients_say_there_what_they_say_on_the_c
 def test_the_host_waits_at_the_ends_of_an_epoch_and_never_within_it(told):
     assert len(told["waits"]) == 5
     for name, (of_3_steps, of_6_steps) in told["waits"].items():
-        # the order of the images goes there; losses and the greatest weight come back
+        # the order of the images goes there; losses and the weights' length come back
         assert sum(of_3_steps.values()) == 3, (name, of_3_steps)
         assert of_3_steps == of_6_steps, name
 
