@@ -219,7 +219,6 @@ def fit(
     loss, before_step, after_step = (f and cast()(f) for f in (loss, before_step, after_step))
 
     def save() -> None:
-        _check_weights(parameters, run.step)
         with one_batch():
             state = run.state_dict()
         if processes.rank() == 0:
@@ -262,6 +261,7 @@ def fit(
                     bar.set_postfix_str(shown, refresh=False)
                 if checkpoint_every and run.step % checkpoint_every == 0 and run.within_epoch:
                     watch.look()
+                    _check_weights(parameters, run.step)
                     save()
             watch.look()
             _check_weights(parameters, run.step)
