@@ -20,8 +20,8 @@ differentiation is enough. And the mask enters after the encoder, so nothing flo
    gradient is taken there, by a double backward pass through the heads. (Forward over reverse
    gives the same and takes twice as long.)
 
-`gradient` holds the mask and `meta_gradient`, `steps` the training steps around it, `tangents` the
-rules that make pass 3 cheap.
+`mask` holds the mask, `objective` L as a function of (θ, w, views) alone, `gradient` the
+meta-gradient, `steps` the training steps around it, `tangents` the rules that make pass 3 cheap.
 
 Faithfulness, line by line. "Code" is what its authors published (jiangmengli/MetaMask,
 `meta-mask.py`, read at commit 65f7919).
@@ -61,7 +61,8 @@ Evaluation
     unmasked and permuted mask, the last epoch, several seeds with an interval.
 """
 
-from mmlite.metamask.gradient import DimensionalMask, masked_loss, meta_gradient, virtual_step
+from mmlite.metamask.gradient import meta_gradient, virtual_step
+from mmlite.metamask.mask import DimensionalMask, masked_loss
 from mmlite.metamask.steps import LookaheadMetaMask, MetaMask
 
 __all__ = [

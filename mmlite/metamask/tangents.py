@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
 
 # At its first dual tensor torch 2.15 warns of a deprecated function that it calls itself: nothing
 # that a reader of ours could mend.
@@ -27,6 +28,10 @@ class FusedTangents(TorchFunctionMode):
     parts of a convolution's into a third tensor. On 2 CPU cores that is a quarter of the pass.
     Values and tangents are what PyTorch's own rules give, up to rounding.
 
+    One rule is not PyTorch's: what a network computes where gradients are off (`torch.no_grad`,
+    `torch.inference_mode`) is a constant, as it is for a backward pass, where forward mode would
+    differentiate it all the same. Entering turns gradients on.
+
     Args:
         kept: what `KeptConvolutions` kept of a pass at the same point; it is used up, one by one.
     """
@@ -35,21 +40,54 @@ class FusedTangents(TorchFunctionMode):
         super().__init__()
         self.kept = [] if kept is None else kept
 
+    def __enter__(self):
+        self.before = torch.is_grad_enabled()
+        torch.set_grad_enabled(True)
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        super().__exit__(*error)
+        torch._C._set_fwd_grad_enabled(True)  # an exception may have skipped the network's own end
+        torch.set_grad_enabled(self.before)
+
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        kept = self.kept.pop(0) if func is F.conv2d and self.kept else None
+        if func is torch._C._set_grad_enabled:  # for functions that do not come by here
+            torch._C._set_fwd_grad_enabled(*args)
+            return func(*args)
+        if not torch.is_grad_enabled():
+            return _as_a_constant(func, args, kwargs)
         if func is F.conv2d:
-            kept = self.kept.pop(0) if self.kept else None
             return _conv2d(*args, kept=kept, **kwargs)
         rules = {F.batch_norm: _batch_norm, F.relu: _relu}
         return rules.get(func, func)(*args, **kwargs)
 
 
+def _as_a_constant(func, args, kwargs):
+    """Return what a function gives, without tangents; what it wrote to keeps the tangent it had."""
+    with forward_ad._set_fwd_grad_enabled(False):
+        result = func(*args, **kwargs)
+    given = {id(one) for one in pytree.tree_leaves((args, kwargs))}
+    # detached, for a view finds the tangent of what it is a view of
+    return pytree.tree_map_only(
+        Tensor, lambda one: one if id(one) in given else one.detach(), result
+    )
+
+
 @dataclass(frozen=True)
 class Kept:
-    """What a convolution returned, and how often it had been written to by then."""
+    """What a convolution returned, with what tells whether it still is what it would return.
+
+    Attributes:
+        y: what it returned.
+        version: how often y had been written to by then.
+        middle: the input's middle pixel, of each image and channel.
+    """
 
     y: Tensor
     version: int
+    middle: Tensor
 
 
 class KeptConvolutions(TorchFunctionMode):
@@ -73,8 +111,39 @@ class KeptConvolutions(TorchFunctionMode):
         if func is F.conv2d:
             weight = args[1] if len(args) > 1 else kwargs["weight"]
             worth = y.requires_grad and weight[0].numel() >= self.WORTH
-            self.kept.append(Kept(y.detach(), y._version) if worth else None)
+            x = args[0] if args else kwargs["input"]
+            self.kept.append(Kept(y.detach(), y._version, _middle(x)) if worth else None)
         return y
+
+
+def _middle(x: Tensor) -> Tensor:
+    """Return the middle pixel of images [..., H, W]."""
+    return x.detach()[..., x.shape[-2] // 2, x.shape[-1] // 2].clone()
+
+
+def check_same(before: Tensor, again: Tensor, what: str = "representations") -> None:
+    """Raise a ValueError if two passes that should be one function gave different values.
+
+    Looked at on a CPU alone: a GPU would be waited for. Two kernels may round differently, and
+    layers let that grow: half of the digits of the type have to agree, which any layer that draws
+    anew exceeds.
+    """
+    if before.device.type != "cpu":
+        return
+    dtype = min((before.dtype, again.dtype), key=lambda one: -torch.finfo(one).eps)
+    if torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")
+    tolerance = torch.finfo(dtype).eps ** 0.5
+    before, again = before.double(), again.double()
+    differ = float((before - again).norm() / before.norm().clamp(min=1e-300))
+    if differ > tolerance:
+        raise ValueError(
+            f"two passes at the same parameters gave different {what} (by {differ:.1e} of their "
+            "length), so there is no meta-gradient: a module or the loss draws numbers or "
+            "remembers something that cannot be put back. Let it draw from torch, random, NumPy's "
+            "global generator or a generator that it holds as an attribute; let it remember in "
+            "buffers; or put it into evaluation mode"
+        )
 
 
 def _split(*tensors: Tensor | None) -> tuple[list[Tensor | None], list[Tensor | None]]:
@@ -95,6 +164,7 @@ def _conv2d(input, weight, bias=None, *rest, kept=None, **options):
         return F.conv2d(x, weight, bias, *rest, **options)
     # not if it was written to since, or computed in another precision
     if kept is not None and kept.version == kept.y._version and kept.y.dtype == dy.dtype:
+        check_same(kept.middle, _middle(x))
         y = kept.y
     else:
         y = F.conv2d(x, weight, bias, *rest, **options)
