@@ -2,15 +2,14 @@
 
 A file is written beside its place under another name, flushed to the disk, and only then renamed,
 so a process killed at any moment leaves either the old file or the new one. The one before is kept
-as well. `alone` keeps the place to one run while it lasts. Files hold tensors, numbers, strings,
-lists and dictionaries alone, so reading one runs no code of whoever wrote it. A file is a zip
-archive, as torch writes it, whose comment holds the SHA-256 of all that stands before: the
-archive's own checksums do not cover its directory.
+as well. `alone` keeps the place to one run while it lasts. Files hold what `mmlite.storable` says
+alone, so reading one runs no code of whoever wrote it. A file is a zip archive, as torch writes it,
+whose comment holds the SHA-256 of all that stands before: the archive's own checksums do not cover
+its directory.
 """
 
 import contextlib
 import hashlib
-import numbers
 import os
 import pickle
 import warnings
@@ -24,7 +23,9 @@ from typing import Any, BinaryIO
 import torch
 from filelock import FileLock, Timeout
 
-FORMAT, VERSION = "mmlite checkpoint", 2
+from mmlite.storable import alike, from_file, plain, to_file
+
+FORMAT, VERSION = "mmlite checkpoint", 3
 DIGEST = b"mmlite sha256 "  # and 64 hexadecimal digits: the archive's comment
 
 
@@ -63,7 +64,7 @@ class Checkpoint:
         differ = [
             f"{name} is {own.get(name, 'not set')!r} there and {other.get(name, 'not set')!r} here"
             for name in own | other
-            if own.get(name) != other.get(name) or (name in own) != (name in other)
+            if not alike(own.get(name), other.get(name)) or (name in own) != (name in other)
         ]
         if differ:
             raise CheckpointError(
@@ -79,11 +80,12 @@ def save_checkpoint(
 
     Args:
         path: the file; the one that was there becomes `previous_path(path)`.
-        state: tensors, numbers, strings, None, and dicts, lists and tuples of them.
+        state: what `mmlite.storable.to_file` takes: tensors, numbers, strings, arrays, containers.
         description: what the run is; `Checkpoint.check` compares it.
 
     Raises:
-        ValueError: the description holds what `plain` refuses.
+        ValueError: the state holds what could not be read back, or the description what `plain`
+            refuses. The old file stays.
         WriteError: the folder cannot be written, or the disk is full. The old file stays.
     """
     path = Path(path)
@@ -91,7 +93,7 @@ def save_checkpoint(
         "format": FORMAT,
         "version": VERSION,
         "description": plain(description),
-        "state": dict(state),
+        "state": to_file(dict(state)),
     }
     fresh = path.with_name(f"{path.name}.tmp")
     try:
@@ -102,17 +104,31 @@ def save_checkpoint(
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
-            os.replace(path, previous_path(path))
+            _put_away(path)
         os.replace(fresh, path)
         _flush_folder(path.parent)
     # a full disk reaches us as an error of torch's writer
     except (OSError, RuntimeError) as error:
         with contextlib.suppress(OSError):  # what is half written takes room for nothing
             fresh.unlink()
+        last = path if path.exists() else previous_path(path)
+        left = f"The last one is {last}" if last.exists() else "There is no earlier one"
         raise WriteError(
             f"the checkpoint {path} cannot be written ({_first_line(error)}); make room there or "
-            "give another path. The last one is as it was"
+            f"give another path. {left}"
         ) from error
+
+
+def _put_away(path: Path) -> None:
+    """Let `previous_path(path)` be what is at `path`, which stays there until it is replaced."""
+    spare = path.with_name(f"{path.name}.link")
+    try:
+        spare.unlink(missing_ok=True)  # of a run that was killed here
+        os.link(path, spare)
+    except OSError:  # a file system without links
+        os.replace(path, previous_path(path))
+    else:
+        os.replace(spare, previous_path(path))
 
 
 @contextlib.contextmanager
@@ -187,32 +203,6 @@ def load_checkpoint(path: str | Path, set_aside: bool = False) -> Checkpoint:
     return Checkpoint(older.description, older.state, before, note)
 
 
-def plain(description: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a description with Python's own numbers and strings, the only ones a file may hold.
-
-    Raises:
-        ValueError: a value is no number, string, boolean, None, nor a list or tuple of them.
-    """
-
-    def one(name: str, value: Any) -> Any:
-        if value is None or isinstance(value, bool):
-            return value
-        if isinstance(value, str):
-            return str(value)
-        if isinstance(value, numbers.Integral):
-            return int(value)
-        if isinstance(value, numbers.Real):
-            return float(value)
-        if isinstance(value, (list, tuple)):
-            return type(value)(one(name, part) for part in value)
-        raise ValueError(
-            f"{name} is {value!r}, and a run is described by numbers, strings, booleans and None; "
-            "give it as one of them, for instance str(...)"
-        )
-
-    return {name: one(name, value) for name, value in description.items()}
-
-
 def previous_path(path: str | Path) -> Path:
     """Return where the checkpoint before the one at `path` is kept."""
     path = Path(path)
@@ -259,7 +249,7 @@ def _read(path: Path) -> Checkpoint:
         )
     if not all(isinstance(content.get(part), dict) for part in ("description", "state")):
         raise CheckpointError(f"{path} is a checkpoint without a description and a state")
-    return Checkpoint(content["description"], content["state"], path)
+    return Checkpoint(content["description"], from_file(content["state"]), path)
 
 
 def _seal(file: BinaryIO) -> None:

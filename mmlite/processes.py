@@ -58,7 +58,7 @@ def group(
             the device is neither a CPU nor a GPU of CUDA.
         ProcessError: the others do not come.
     """
-    started, kind = int(os.environ.get("WORLD_SIZE", "1")), torch.device(device).type
+    started, kind = started_processes(), torch.device(device).type
     if started == 1 or dist.is_initialized():
         yield
         return
@@ -88,6 +88,21 @@ def group(
         yield
     finally:
         dist.destroy_process_group()
+
+
+def started_processes() -> int:
+    """Return how many processes torchrun says that it started: `WORLD_SIZE`, 1 if that is not set.
+
+    Raises:
+        ValueError: it is set to something else than a whole number of at least 1.
+    """
+    text = os.environ.get("WORLD_SIZE", "").strip() or "1"
+    if not (text.isascii() and text.isdecimal() and int(text) >= 1):
+        raise ValueError(
+            f"WORLD_SIZE is {text!r}, and must be a whole number of at least 1; start the "
+            "processes with torchrun, or unset WORLD_SIZE"
+        )
+    return int(text)
 
 
 def count() -> int:
@@ -257,6 +272,30 @@ def average(tensors: Sequence[Tensor]) -> None:
     flat = _reduced(torch.cat([t.flatten() for t in tensors])) / count()
     for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
         tensor.copy_(mean.view(tensor.shape))
+
+
+@torch.no_grad()
+def average_gradients(parameters: Sequence[Tensor]) -> None:
+    """Replace each parameter's gradient by its mean over the processes, in one exchange.
+
+    A gradient that is missing here counts as zero where another process has one, and stays None
+    where none has. Every process sends all parameters' gradients, and a number for each parameter
+    that says whether there is one, so that messages are equally long whatever each has used.
+
+    Args:
+        parameters: the same ones, in the same order, in each process.
+    """
+    if count() == 1 or not parameters:
+        return
+    sent = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    there = sent[0].new_tensor([p.grad is not None for p in parameters])
+    flat = _reduced(torch.cat([*(g.flatten() for g in sent), there])) / count()
+    *means, there = flat.split([*(g.numel() for g in sent), len(parameters)])
+    for index, (p, mean) in enumerate(zip(parameters, means, strict=True)):
+        if p.grad is not None:
+            p.grad.copy_(mean.view(p.shape))
+        elif there[index] > 0:
+            p.grad = mean.view(p.shape).to(p.dtype)
 
 
 class _Total(torch.autograd.Function):

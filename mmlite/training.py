@@ -27,11 +27,10 @@ import math
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,23 +38,26 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from mmlite import processes
+from mmlite import checks, processes
 from mmlite.checkpoints import (
     CheckpointError,
     CheckpointWarning,
     alone,
     exists,
     load_checkpoint,
-    plain,
     save_checkpoint,
 )
 from mmlite.contrastive import NotFiniteError
 from mmlite.data import ImageSet
 from mmlite.memory import kept_memory
+from mmlite.modes import TrainingModes
+from mmlite.rng import Own, RngState, own_generators
+from mmlite.storable import alike, plain, to_file
 
 Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}  # what autocast computes in
 MOST = 1e30  # learning rate or weight decay: beyond it AdamW's arithmetic leaves float32
+PIECE = 2**22  # bytes of images whose checksum is taken at a time
 REFRESH = 0.5  # seconds between looks at the loss on a device where each look waits for it
 
 
@@ -71,26 +73,43 @@ class Stateful(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> object: ...
 
 
-@dataclass
 class History:
     """What a run of `fit` saw.
 
+    Args:
+        loss, steps_per_epoch, images_per_second: the attributes' first values.
+
     Attributes:
-        loss: the loss of each step.
+        loss: the loss of each step. While a run goes on, on a device that is not the CPU, reading
+            it waits for the device.
         steps_per_epoch: steps in one epoch.
         images_per_second: images (not views) a second, over the whole run.
     """
 
-    loss: list[float] = field(default_factory=list)
-    steps_per_epoch: int = 0
-    images_per_second: float = 0.0
+    def __init__(
+        self,
+        loss: Iterable[float] = (),
+        steps_per_epoch: int = 0,
+        images_per_second: float = 0.0,
+    ) -> None:
+        self.known = list(loss)  # the losses that have arrived
+        self.arrive: Callable[[], None] | None = None  # waits for the others
+        self.steps_per_epoch = steps_per_epoch
+        self.images_per_second = images_per_second
+
+    @property
+    def loss(self) -> list[float]:
+        if self.arrive is not None:
+            self.arrive()
+        return self.known
 
     @property
     def epoch_loss(self) -> list[float]:
         """The mean loss of each epoch."""
-        size = self.steps_per_epoch or max(1, len(self.loss))
-        starts = range(0, len(self.loss), size)
-        return [sum(self.loss[i : i + size]) / len(self.loss[i : i + size]) for i in starts]
+        loss = self.loss
+        size = self.steps_per_epoch or max(1, len(loss))
+        starts = range(0, len(loss), size)
+        return [sum(loss[i : i + size]) / len(loss[i : i + size]) for i in starts]
 
     def __repr__(self) -> str:
         last = f", last {self.epoch_loss[-1]:.3f}" if self.loss else ""
@@ -170,12 +189,13 @@ def fit(
         ProcessError: another process has stopped, or does not answer.
     """
     _check_parts(model, loss, images, before_step, after_step, on_epoch)
-    _check_arguments(images, epochs, batch_size, learning_rate, weight_decay, warmup, seed)
+    epochs, batch_size, seed = _whole_numbers(images, epochs, batch_size, seed)
+    learning_rate, weight_decay, warmup = _rates(learning_rate, weight_decay, warmup)
     one_batch = partial(processes.one_batch, processes.shard_sizes(batch_size, processes.count()))
-    _check_checkpoint(checkpoint, checkpoint_every, resume)
-    _check_precision(precision)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if not parameters:
+    checkpoint, checkpoint_every = _check_checkpoint(checkpoint, checkpoint_every, resume)
+    checks.choice("precision", precision, PRECISIONS)
+    parameters = list(model.parameters())  # the frozen ones too: a hook may release them
+    if not any(p.requires_grad for p in parameters):
         raise ValueError("the model has no parameters to train")
     device = parameters[0].device
     pixels = images.images.to(device)
@@ -196,7 +216,8 @@ def fit(
     if taken := sorted(kept.keys() & (keep or {}).keys()):
         raise ValueError(f"keep has {taken[0]!r}, which fit keeps itself; give yours another name")
     kept |= keep or {}
-    run = _Run(kept, torch.Generator().manual_seed(seed), history, device)
+    own = own_generators(model, loss, before_step, after_step, on_epoch)
+    run = _Run(kept, torch.Generator().manual_seed(seed), history, device, own)
     settings = {
         "images": _fingerprint(images) if checkpoint or processes.count() > 1 else "",
         "epochs": epochs,
@@ -224,19 +245,46 @@ def fit(
         if processes.rank() == 0:
             save_checkpoint(checkpoint, state, settings)
 
+    def hook(function: Callable[[Any], None] | None, argument: Any) -> None:
+        if function is None:
+            return
+        function(argument)
+        modes.settle()
+        if len(optimizer.param_groups) > 1:
+            raise ValueError(
+                "a hook added a parameter group to fit's optimizer, whose schedule and checkpoint "
+                "do not know it; let the model hold all that is to be trained before fit begins"
+            )
+
+    def tell(epoch: int) -> None:
+        """Call on_epoch. What it breaks, or a stop within it, costs nothing of the epoch."""
+        if on_epoch is not None:
+            if checkpoint is not None:
+                save()
+            hook(on_epoch, epoch)
+        run.told = epoch
+        if checkpoint is not None:
+            save()
+
     with ExitStack() as stack:
-        if checkpoint is not None and processes.from_first(
-            lambda: _claim(stack, checkpoint, resume)
-        ):
-            with one_batch(), cast():  # a `MetaMask` computes anew what a file cannot hold
-                run.resume(checkpoint, settings)
+        if checkpoint is not None:
+            there = processes.from_first(lambda: _claim(stack, checkpoint, resume))
+            with one_batch():
+                to_file(run.state_dict(), "what fit keeps")  # before hours are spent
+            if there:
+                with one_batch(), cast():  # a `MetaMask` computes anew what a file cannot hold
+                    run.resume(checkpoint, settings)
         watch = _LossWatch(history, device)
-        model.train()
+        history.arrive = watch.look
+        stack.callback(setattr, history, "arrive", None)
+        modes = TrainingModes(model)
         begun, started = run.step, time.perf_counter()
         bar = stack.enter_context(_bar(total, begun, not progress or processes.rank() > 0))
         stack.enter_context(_compiled(model, compile))
         if device.type == "cpu":
             stack.enter_context(kept_memory())
+        if run.step and not run.within_epoch and run.told < run.step // steps_per_epoch:
+            tell(run.step // steps_per_epoch)  # stopped before, or within, the call
         while run.step < total:
             for batch in run.rest_of_epoch(len(images), batch_size):
                 with one_batch(), _of_step(run.step + 1):
@@ -244,20 +292,17 @@ def fit(
                     watch.add(value)
                     optimizer.zero_grad(set_to_none=True)
                     value.backward()
-                    gradients = [p.grad for p in parameters if p.grad is not None]
-                    processes.average(gradients)
-                    watch.add_gradients(gradients)
-                    if before_step is not None:
-                        before_step(optimizer)
+                    processes.average_gradients(parameters)
+                    watch.add_gradients([p.grad for p in parameters if p.grad is not None])
+                    hook(before_step, optimizer)
                     optimizer.step()
-                    if after_step is not None:
-                        after_step(optimizer)
+                    hook(after_step, optimizer)
                 schedule.step()
                 run.step += 1
                 bar.update()
                 if watch.due():
                     rate = (run.step - begun) * batch_size / (time.perf_counter() - started)
-                    shown = f"loss {history.loss[-1]:.3f}, {rate:,.0f} images/s"
+                    shown = f"loss {history.known[-1]:.3f}, {rate:,.0f} images/s"
                     bar.set_postfix_str(shown, refresh=False)
                 if checkpoint_every and run.step % checkpoint_every == 0 and run.within_epoch:
                     watch.look()
@@ -270,10 +315,7 @@ def fit(
             processes.average([b.data for b in model.buffers() if b.is_floating_point()])
             seconds = time.perf_counter() - started
             history.images_per_second = (run.step - begun) * batch_size / seconds
-            if on_epoch is not None:
-                on_epoch(run.step // steps_per_epoch)
-            if checkpoint is not None:
-                save()
+            tell(run.step // steps_per_epoch)
     return history
 
 
@@ -286,7 +328,9 @@ class _Run:
         generator: draws the order of the images and the views.
         history: its losses are kept; its times are of one sitting.
         device: the model's.
+        own: generators of the model, the loss and the hooks beside the global ones.
         step: steps taken.
+        told: epochs that `on_epoch` has been told of.
         order: of the images in this epoch, int64 [N].
     """
 
@@ -294,7 +338,9 @@ class _Run:
     generator: torch.Generator
     history: History
     device: torch.device
+    own: list[Own] = field(default_factory=list)
     step: int = 0
+    told: int = 0
     order: Tensor | None = None
 
     @property
@@ -311,13 +357,14 @@ class _Run:
         return order[self.within_epoch * batch_size : full].split(batch_size)
 
     def state_dict(self) -> dict[str, Any]:
-        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         return {
             "kept": {name: thing.state_dict() for name, thing in self.kept.items()},
             "generator": self.generator.get_state(),
-            "random": processes.of_each({"cpu": torch.get_rng_state(), "cuda": cuda}),
+            "random": processes.of_each(RngState.now(self.device, self.own).state_dict()),
             "loss": torch.tensor(self.history.loss, dtype=torch.float64),
+            "images_per_second": self.history.images_per_second,
             "step": self.step,
+            "told": self.told,
             "order": self.order,
         }
 
@@ -327,11 +374,10 @@ class _Run:
         self.generator.set_state(state["generator"])
         if processes.rank() < len(state["random"]):  # more processes than there were draw anew
             random = state["random"][processes.rank()]
-            torch.set_rng_state(random["cpu"])
-            if self.device.type == "cuda" and random["cuda"] is not None:
-                torch.cuda.set_rng_state(random["cuda"], self.device)
-        self.history.loss[:] = state["loss"].tolist()
-        self.step, self.order = state["step"], state["order"]
+            RngState.from_state_dict(random, self.device, self.own).restore()
+        self.history.known[:] = state["loss"].tolist()
+        self.history.images_per_second = state["images_per_second"]
+        self.step, self.told, self.order = state["step"], state["told"], state["order"]
 
     def resume(self, path: str | Path, settings: Mapping[str, Any]) -> None:
         """Go on from a checkpoint of this very run; warn if it is not the newest."""
@@ -351,11 +397,14 @@ def _start_alike(model: nn.Module, settings: Mapping[str, Any]) -> None:
     """Give every process the first one's weights, or refuse processes that were told differently.
 
     Raises:
-        ValueError: a setting is not the same in all of them.
+        ValueError: a setting, or the model's make, is not the same in all of them.
     """
-    for other, theirs in enumerate(processes.of_each(dict(settings))):
+    held = [*model.named_parameters(), *model.named_buffers()]
+    make = "; ".join(f"{name} {list(t.shape)} {t.requires_grad}" for name, t in held)
+    settings = dict(settings) | {"the model": make}
+    for other, theirs in enumerate(processes.of_each(settings)):
         for name, value in settings.items():
-            if theirs[name] != value:
+            if not alike(theirs[name], value):
                 raise ValueError(
                     f"{name} is {value!r} in process {processes.rank()} and {theirs[name]!r} in "
                     f"process {other}; fit needs the same arguments in each"
@@ -466,7 +515,7 @@ class _LossWatch:
 
     def due(self) -> bool:
         """Whether it is time to show the loss again."""
-        if not self.history.loss or time.perf_counter() - self.shown < REFRESH:
+        if not self.history.known or time.perf_counter() - self.shown < REFRESH:
             return False
         self.shown = time.perf_counter()
         return True
@@ -480,11 +529,11 @@ class _LossWatch:
         for kind, value in zip(kinds, torch.stack(tensors).float().tolist(), strict=True):
             finite = math.isfinite(value)
             if kind == "loss" and finite:
-                self.history.loss.append(value)
+                self.history.known.append(value)
             elif kind == "loss":
-                _give_up(f"the loss at step {len(self.history.loss) + 1} is {value}")
+                _give_up(f"the loss at step {len(self.history.known) + 1} is {value}")
             elif not finite:
-                step = len(self.history.loss)
+                step = len(self.history.known)
                 _give_up(
                     f"the loss at step {step} is finite, but the length of its gradient is {value}"
                 )
@@ -529,41 +578,36 @@ def _check_parts(model, loss, images, *hooks) -> None:
         raise ValueError("loss must be a function, and each hook a function or None")
 
 
-def _check_arguments(images, epochs, batch_size, learning_rate, weight_decay, warmup, seed) -> None:
-    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("seed", seed)):
-        if not isinstance(value, Integral):
-            raise ValueError(f"{name} must be a whole number, got {value!r}")
-    if epochs < 1:
-        raise ValueError(f"epochs must be at least 1, got {epochs}")
-    if not 2 <= batch_size <= len(images):
-        raise ValueError(
-            f"batch_size must be between 2 and the number of images ({len(images)}), "
-            f"got {batch_size}"
-        )
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"seed must be between 0 and 2⁶³ − 1, got {seed}")
-    rates = learning_rate, weight_decay, warmup
-    if not all(isinstance(rate, Real) for rate in rates) or not (
-        0 < learning_rate <= MOST and 0 <= weight_decay <= MOST and 0 <= warmup < 1
-    ):
-        raise ValueError(
-            "learning_rate must be greater than 0, weight_decay at least 0, both at most "
-            f"{MOST:g}, and warmup in [0, 1), got {learning_rate!r}, {weight_decay!r}, {warmup!r}"
-        )
+def _whole_numbers(images, epochs, batch_size, seed) -> tuple[int, int, int]:
+    return (
+        checks.whole("epochs", epochs, 1),
+        checks.whole("batch_size", batch_size, 2, len(images)),
+        checks.seed(seed),
+    )
 
 
-def _check_precision(precision: str) -> None:
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+def _rates(learning_rate, weight_decay, warmup) -> tuple[float, float, float]:
+    return (
+        checks.real("learning_rate", learning_rate, above=0, most=MOST),
+        checks.real("weight_decay", weight_decay, least=0, most=MOST),
+        checks.real("warmup", warmup, least=0, below=1),
+    )
 
 
-def _check_checkpoint(path: str | Path | None, every: int | None, resume: bool) -> None:
+def _check_checkpoint(
+    path: str | Path | None, every: int | None, resume: bool
+) -> tuple[Path | None, int | None]:
+    checks.flag("resume", resume)
+    if every is not None:
+        every = checks.whole("checkpoint_every", every, 1)
     if path is None:
         if resume or every is not None:
             raise ValueError("resume and checkpoint_every need checkpoint, the file to keep")
-        return
-    if every is not None and not (isinstance(every, Integral) and every >= 1):
-        raise ValueError(f"checkpoint_every must be a whole number of at least 1, got {every!r}")
+        return None, None
+    path = checks.path("checkpoint", path)
+    if path.is_dir():
+        raise ValueError(f"checkpoint {path} is a folder; name a file in it, such as last.pt")
+    return path, every
 
 
 def _claim(stack: ExitStack, path: str | Path, resume: bool) -> bool:
@@ -583,6 +627,13 @@ def _claim(stack: ExitStack, path: str | Path, resume: bool) -> bool:
 
 
 def _fingerprint(images: ImageSet) -> str:
-    """Return the images' name, number, shape and checksum: what a run may be resumed on."""
+    """Return the images' name, number, shape and checksum: what a run may be resumed on.
+
+    In pieces, so that images that lie in a file stay there.
+    """
     shape = "×".join(str(n) for n in images.images.shape)
-    return f"{images.name} {shape} {zlib.crc32(images.images.cpu().numpy().tobytes()):08x}"
+    checksum = 0
+    rows = max(1, PIECE // max(1, images.images[:1].numel()))
+    for piece in images.images.split(rows):
+        checksum = zlib.crc32(piece.cpu().contiguous().numpy(), checksum)
+    return f"{images.name} {shape} {checksum:08x}"

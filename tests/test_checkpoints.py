@@ -91,7 +91,7 @@ def test_a_stop_at_any_point_of_a_save_leaves_a_good_one(path, monkeypatch, mome
     assert exists(path)
     found = load_checkpoint(path)
     assert same(found.state, state(1))
-    assert bool(found.note) == (moment == "second replace")
+    assert found.note == ""  # the file itself is there at every moment
     save_checkpoint(path, state(3), RUN)  # what the stop left behind is in nobody's way
     assert same(load_checkpoint(path).state, state(3))
 
