@@ -31,7 +31,7 @@ def join(rank: int, count: int, folder: str) -> None:
         init_method=f"file://{folder}/meet",
         rank=rank,
         world_size=count,
-        timeout=timedelta(seconds=60),
+        timeout=timedelta(seconds=300),
     )
 
 

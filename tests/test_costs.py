@@ -88,15 +88,40 @@ def test_the_roof_has_a_slope_and_a_flat_part():
     assert limits.seconds(cost) == pytest.approx(cost.flops / limits.attainable(cost.intensity))
 
 
-def test_measured_limits_are_what_this_machine_reaches():
-    limits = costs.measure_limits(repeats=2)
-    # far below any computer in use, far above any to come
-    assert 1e8 < limits.flops_per_second < 1e17
-    assert 1e7 < limits.bytes_per_second < 1e15
-    a = torch.rand(256, 256)
-    seconds = costs._least_seconds(lambda: a @ a, 5, torch.device("cpu"))
-    # a smaller product cannot be far above the best of a large one
-    assert 2 * 256**3 / seconds < 10 * limits.flops_per_second
+def test_measured_limits_are_what_is_done_over_the_seconds_that_it_takes(monkeypatch):
+    done = []
+
+    def four_seconds(run, repeats, device):
+        with FlopCounterMode(display=False) as counter:
+            result = run()
+        done.append((counter.get_total_flops(), 2 * result.nbytes))  # a copy reads and writes
+        return 4.0
+
+    monkeypatch.setattr(costs, "_least_seconds", four_seconds)
+    limits = costs.measure_limits()
+    (flops, _), (_, moved) = done
+    assert limits == Limits(flops / 4, moved / 4)
+    assert flops > 1e10
+    assert moved > 1e8
+
+
+def test_the_least_and_the_median_are_of_the_runs_after_the_first(monkeypatch):
+    clock, took, ran = [0.0], iter([90.0, 7.0, 3.0, 5.0, 90.0, 7.0, 3.0, 5.0]), []
+
+    def run():
+        ran.append(1)
+        clock[0] += next(took)
+
+    monkeypatch.setattr(costs.time, "perf_counter", lambda: clock[0])
+    assert costs._least_seconds(run, 3, torch.device("cpu")) == 3
+    assert costs._median_seconds(run, 3, torch.device("cpu")) == 5
+    assert len(ran) == 8
+
+
+def test_a_machines_limits_can_be_measured():
+    limits = costs.measure_limits(repeats=1)
+    assert 0 < limits.flops_per_second < math.inf
+    assert 0 < limits.bytes_per_second < math.inf
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 5, 8])

@@ -140,30 +140,35 @@ def barlow_with_unbiased_deviation(z1, z2, off_diagonal):
     return (weight * square).sum()
 
 
+def none_if_constant(share, h):
+    return torch.where(h.amax(0) > h.amin(0), share, 0)
+
+
 def class_information_by_scatter(h, labels):
     count = torch.bincount(labels).float()
     total = torch.zeros(len(count), h.shape[1]).index_add_(0, labels, h)
     fitted = (total / count[:, None].clamp(min=1))[labels]
-    return fitted.var(0) / h.var(0)
+    return none_if_constant(fitted.var(0) / h.var(0), h)
 
 
 def class_information_within(h, labels):
     within = sum(
         (h[labels == c] - h[labels == c].mean(0)).pow(2).sum(0) for c in set(labels.tolist())
     )
-    return 1 - within / (h - h.mean(0)).pow(2).sum(0)
+    return none_if_constant(1 - within / (h - h.mean(0)).pow(2).sum(0), h)
 
 
 def nuisance_by_lstsq(h, nuisance):
     x = nuisance - nuisance.mean(0)
     y = h - h.mean(0)
-    return (x @ torch.linalg.lstsq(x, y).solution).pow(2).sum(0) / y.pow(2).sum(0)
+    explained = (x @ torch.linalg.lstsq(x, y).solution).pow(2).sum(0)
+    return none_if_constant(explained / y.pow(2).sum(0), h)
 
 
 def nuisance_by_normal_equations(h, nuisance):
     x = torch.cat([torch.ones(len(h), 1), nuisance], 1)
     fitted = x @ torch.linalg.solve(x.T @ x, x.T @ h)
-    return fitted.var(0) / h.var(0)
+    return none_if_constant(fitted.var(0) / h.var(0), h)
 
 
 def top_mask_by_rank(information, keep):
@@ -474,6 +479,80 @@ def test_other_wrong_answers_get_a_sentence(answer, message):
     assert verdict.status == "wrong"
     assert verdict.mistake is None
     assert re.search(message, verdict.message), verdict.message
+
+
+def eta_squared(guard):
+    """Return an answer to 03.1 as its lesson shows it, with a guard of one's own."""
+
+    def answer(h, labels):
+        mean = h.mean(0)
+        total = (h - mean).square().sum(0)
+        between = torch.zeros_like(total)
+        for label in labels.unique():
+            members = h[labels == label]
+            between += len(members) * (members.mean(0) - mean).square()
+        return guard(between / total, total, h)
+
+    return answer
+
+
+def r_squared(guard):
+    """Return an answer to 03.2 by a fit with a column of ones."""
+
+    def answer(h, nuisance):
+        x = torch.cat([nuisance, torch.ones(len(h), 1)], 1)
+        rest = (h - x @ torch.linalg.lstsq(x, h).solution).square().sum(0)
+        total = (h - h.mean(0)).square().sum(0)
+        return guard(1 - rest / total, total, h)
+
+    return answer
+
+
+CONSTANT = {
+    "NaN for a constant dimension": [
+        lambda share, total, h: share,
+        lambda share, total, h: share.clamp(0, 1),
+    ],
+    "more than 0 for a constant dimension": [
+        lambda share, total, h: torch.where(h.amax(0) > h.amin(0), share, 1),
+        lambda share, total, h: share.nan_to_num(1.0, 1.0, 1.0) + 1e-2 * (h == h[0]).all(0),
+    ],
+    None: [
+        lambda share, total, h: torch.where((h != h[0]).any(0), share, 0),
+        lambda share, total, h: torch.where(h.std(0) > 1e-6, share, 0),
+    ],
+}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("mistake", CONSTANT)
+@pytest.mark.parametrize(("exercise", "with_guard"), [("03.1", eta_squared), ("03.2", r_squared)])
+def test_a_dimension_that_does_not_vary_is_asked_for(exercise, with_guard, mistake, seed):
+    for guard in CONSTANT[mistake]:
+        verdict = judge(find(exercise), with_guard(guard), seed=seed)
+        assert (verdict.mistake, verdict.status) == (mistake, "wrong" if mistake else "passed")
+
+
+def test_a_total_that_rounds_to_more_than_0_is_no_guard():
+    for seed in range(20):
+        answer = eta_squared(lambda share, total, h: torch.where(total > 0, share, 0))
+        verdict = judge(find("03.1"), answer, hidden=True, seed=seed)
+        assert verdict.status == "wrong"
+        assert verdict.message.startswith("a dimension that does not vary gets a share other than")
+
+
+@pytest.mark.parametrize(
+    "got", [torch.tensor(1.0), torch.ones(4), torch.ones(6, dtype=torch.int64), torch.ones(2, 6)]
+)
+def test_what_is_no_share_of_each_dimension_is_told_as_that(got):
+    verdict = judge(find("03.1"), lambda h, labels: got)
+    assert re.match("expected a result of (shape|type)|at .* expected", verdict.message)
+    assert "does not vary" not in verdict.message
+
+
+def test_a_mistake_elsewhere_is_named_whatever_is_done_with_a_constant_dimension():
+    for guard in (lambda s, total, h: s.sqrt(), lambda s, total, h: none_if_constant(s.sqrt(), h)):
+        assert judge(find("03.1"), eta_squared(guard)).mistake == "root"
 
 
 def test_tensors_within_tuples_are_copied_compared_and_described():

@@ -153,7 +153,7 @@ def test_a_head_that_promises_too_much_is_refused_before_anything_is_read(ends, 
     channel, theirs = ends
     theirs.sendall(head)
     with pytest.raises(wire.WireError, match=says):
-        channel.receive(time.monotonic() + 5)
+        channel.receive(time.monotonic() + 60)
 
 
 def test_a_deadline_is_that_of_the_whole_message(ends):
@@ -168,10 +168,9 @@ def test_a_deadline_is_that_of_the_whole_message(ends):
 
     dripping = threading.Thread(target=drip)
     dripping.start()
-    started = time.monotonic()
     with pytest.raises(wire.LateError):
-        channel.receive(started + 0.3)
-    assert time.monotonic() - started < 2
+        channel.receive(time.monotonic() + 0.3)
+    assert dripping.is_alive()  # the message takes 100 seconds
     stop.set()
     dripping.join()
 
@@ -182,7 +181,7 @@ def test_an_end_that_does_not_read_or_is_gone_is_noticed(ends):
         channel.send(b"x" * (8 << 20), time.monotonic() + 0.2)
     theirs.close()
     with pytest.raises(wire.ClosedError):
-        channel.receive(time.monotonic() + 5)
+        channel.receive(time.monotonic() + 60)
 
 
 # A function at a distance --------------------------------------------------------------------
@@ -262,10 +261,13 @@ def test_changes_to_arguments_come_back():
 
 def test_the_time_limit_counts_calls_and_not_the_graders_own_work():
     with answering(lambda seconds: time.sleep(seconds)) as worker:
-        worker.left = 0.5
-        time.sleep(0.6)
-        for _ in range(2):
+        worker.left = 60
+        time.sleep(0.3)
+        assert worker.left == 60
+        for before in (60, 59.8):
             worker.call("f", (0.2,), [])
+            assert worker.left <= before - 0.2
+        worker.left = 0.3
         with pytest.raises(AnswerError, match="no answer within"):
             worker.call("f", (0.4,), [])
 
@@ -817,17 +819,17 @@ def test_an_interrupted_batch_goes_on_where_it_stopped(tmp_path, box):
 
 def test_ctrl_c_ends_it_at_once_and_leaves_nothing(tmp_path):
     source, out = small_class(tmp_path), tmp_path / "out"
-    spin = corpus.body("import time\ntime.sleep(60)")
+    spin = corpus.body("import time\ntime.sleep(600)")
     (source / "zoe.ipynb").write_bytes(corpus.notebook(corpus.SETUP, spin))
     before, files = processes(), common_files()
     command = [sys.executable, "-m", "mmlite.cli", "grade", str(source), "--out", str(out)]
-    command += ["--timeout", "50", "--jobs", "2"]
+    command += ["--timeout", "500", "--jobs", "2"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         while not (out / "grades.json").exists() or len(marked_in(out)) < 3:
             assert running.poll() is None, running.stderr.read()
             time.sleep(0.05)
         running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=20)
+        _, said = running.communicate(timeout=300)
     assert running.returncode == 130
     assert b"run the same again to go on" in said
     assert b"Traceback" not in said
@@ -1027,7 +1029,7 @@ def test_what_a_container_runs_is_a_worker(tmp_path):
         "notebook": corpus.notebook("def f(x):\n    print(x)\n    return 2 * x"),
         "library": {}, "withheld": {}, "function": "f", "wanted": ["f"],
     }  # fmt: skip
-    with Worker(wire.Channel(*fds), lambda patience: process.wait(10), QUICK) as worker:
+    with Worker(wire.Channel(*fds), lambda patience: process.wait(60), QUICK) as worker:
         assert worker.load(order)["status"] == "defined"
         assert worker.call("f", (torch.ones(2),), []).tolist() == [2, 2]
         worker.channel.close()

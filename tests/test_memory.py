@@ -103,7 +103,7 @@ def test_a_forked_child_begins_outside_and_can_enter():
     with kept_memory(), memory._lock:
         child = os.fork()
         if not child:
-            signal.alarm(20)  # a deadlock ends it
+            signal.alarm(120)  # a deadlock ends it
             with kept_memory():
                 os._exit(0 if memory._depth == 1 else 3)
     assert os.waitpid(child, 0)[1] == 0

@@ -1,5 +1,6 @@
 """The project's own promises: pins, formatting, the README's code, the layout."""
 
+import json
 import re
 import subprocess
 import sys
@@ -43,10 +44,14 @@ def test_the_pins_of_conda_are_within_the_projects_bounds_and_complete():
     assert sorted(pins) == sorted(r.name for r in requirements)
     for requirement in requirements:
         assert requirement.specifier.contains(pins[requirement.name]), requirement
-    python = next(d for d in environment["dependencies"] if str(d).startswith("python="))
-    assert Requirement(f"python{PROJECT['project']['requires-python']}").specifier.contains(
-        python.removeprefix("python=")
-    )
+    (python,) = (d for d in environment["dependencies"] if str(d).startswith("python="))
+    python = python.removeprefix("python=")
+    assert Requirement(f"python{PROJECT['project']['requires-python']}").specifier.contains(python)
+    # and the one that the stored outputs were made with
+    notebooks = [*ROOT.glob("lessons/*.ipynb"), *ROOT.glob("solutions/*.ipynb")]
+    written = [json.loads(path.read_text(encoding="utf-8")) for path in notebooks]
+    versions = {one["metadata"]["language_info"]["version"] for one in written}
+    assert {".".join(version.split(".")[:2]) for version in versions} == {python}
 
 
 def test_the_readmes_python_runs():

@@ -1,11 +1,111 @@
 """The exercises of lesson 03: what a dimension holds, masks, and a gain that is not luck."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from mmlite import confounders as course
 from mmlite.exercises import Exercise, Mistake
+
+# Dimensions that do not vary -----------------------------------------------------------------
+
+Information = Callable[[Tensor, Tensor], Tensor]  # from h [N, D] and what is known of the rows
+
+
+def _with_constants(h: Tensor, generator: Generator) -> Tensor:
+    """Return h [N, D] with two more columns: zeros, and a number whose mean rounds to another.
+
+    Such a column's sum of squares about its mean is not 0, only small. (Where N is a power of 2 no
+    mean of equal numbers rounds.)
+    """
+    alone = h.new_zeros(len(h), 1)
+    for _ in range(100):
+        value = 0.1 + torch.rand((), generator=generator)
+        whole = torch.cat([h, alone, alone + value], 1)
+        if bool((whole - whole.mean(0))[:, -1].any()):
+            break
+    return whole
+
+
+def _constant(h: Tensor) -> Tensor:
+    return (h == h[0]).all(0)
+
+
+def _constants_last(reference: Information, tolerance: float) -> Callable[..., Any]:
+    """Return how an answer is observed: constant dimensions count once all others are right.
+
+    So a mistake that has nothing to do with them is recognised whatever the answer does there; and
+    then NaN in one of them becomes NaN in all, a number other than 0 becomes 1 in all. How a sum
+    rounds does not decide which mistake is seen.
+    """
+
+    def observe(function: Information, h: Tensor, known: Tensor) -> Any:
+        constant, expected = _constant(h), reference(h, known)
+        got = function(h, known)
+        if (
+            not isinstance(got, Tensor)
+            or got.shape != expected.shape
+            or not got.is_floating_point()
+            or got.is_meta
+        ):
+            return got
+        got, expected, constant = got.detach().clone().cpu(), expected.cpu(), constant.cpu()
+        there = got[constant]
+        got[constant] = 0
+        if torch.allclose(got.double(), expected.double(), rtol=tolerance, atol=tolerance):
+            got[constant] = torch.nan if bool(there.isnan().any()) else _holds(there, tolerance)
+        return got
+
+    return observe
+
+
+def _holds(information: Tensor, tolerance: float) -> float:
+    return float((information.abs() > tolerance).any())
+
+
+def _constants_as(value: float, reference: Information) -> Information:
+    """Return an answer that is right but for constant dimensions."""
+
+    def answer(h: Tensor, known: Tensor) -> Tensor:
+        return torch.where(_constant(h), value, reference(h, known))
+
+    return answer
+
+
+NAN_FOR_CONSTANTS = (
+    "a dimension that does not vary gives 0 / 0, NaN: return 0 there. Such a dimension has the "
+    "same number everywhere; (h != h[0]).any(0) is True where one varies."
+)
+MORE_FOR_CONSTANTS = (
+    "a dimension that does not vary gets a share other than 0. The mean of equal numbers rounds, "
+    "so their sum of squares about it is not always 0: ask whether the numbers differ, "
+    "(h != h[0]).any(0), in place of total > 0."
+)
+
+
+def _of_constants(reference: Information) -> tuple[Mistake, ...]:
+    nan, more = (_constants_as(value, reference) for value in (torch.nan, 1.0))
+    return (
+        Mistake("NaN for a constant dimension", nan, NAN_FOR_CONSTANTS),
+        Mistake("more than 0 for a constant dimension", more, MORE_FOR_CONSTANTS),
+    )
+
+
+def _say_of_constants(observed: Tensor) -> str | None:
+    """Say what is wrong with the last two dimensions, if they are what is wrong.
+
+    Where sums round as they should not in some cases only, no mistake is recognised.
+    """
+    if observed.shape != (6,) or observed.is_meta or not observed.is_floating_point():
+        return None
+    last = observed[-2:]
+    if bool(last.isnan().any()):
+        return NAN_FOR_CONSTANTS
+    return MORE_FOR_CONSTANTS if bool(last.any()) else None
+
 
 # 03.1 class information ----------------------------------------------------------------------
 
@@ -19,7 +119,7 @@ def _draw_labelled(generator: Generator, size: int) -> tuple[Tensor, Tensor]:
     means = 2 * torch.randn(3, 4, generator=generator)
     share = torch.rand(4, generator=generator)
     h = share * means[labels] + torch.randn(size, 4, generator=generator)
-    return 2 * h + 3 * torch.randn(4, generator=generator), labels
+    return _with_constants(2 * h + 3 * torch.randn(4, generator=generator), generator), labels
 
 
 def _class_means(h: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,7 +161,7 @@ def _draw_nuisance(generator: Generator, size: int) -> tuple[Tensor, Tensor]:
     nuisance[:, 1] = nuisance[:, 1] + 0.5 * nuisance[:, 0]  # two of them correlate
     weight = 3 * torch.randn(3, 4, generator=generator)
     h = nuisance @ weight + torch.randn(size, 4, generator=generator)
-    return h + torch.randn(4, generator=generator), nuisance
+    return _with_constants(h + torch.randn(4, generator=generator), generator), nuisance
 
 
 def _explained_by_fit(
@@ -87,6 +187,8 @@ def _each_number_on_its_own(h, nuisance):
 
 def _draw_information(generator: Generator, size: int) -> tuple[Tensor, float]:
     keep = 0.3 + 0.4 * float(torch.rand((), generator=generator))
+    if size <= 4:
+        keep = keep / (4 * size)  # of so few, keep * D rounds to 0, and one is to be kept
     return torch.rand(size, generator=generator), round(keep, 2)
 
 
@@ -253,7 +355,10 @@ EXERCISES = (
                 lambda h, labels: _explained_by_class(h, labels).sqrt(),
                 "this is the root, η: the share of the variance is its square.",
             ),
+            *_of_constants(course.class_information),
         ),
+        observe=_constants_last(course.class_information, 1e-4),
+        explain=_say_of_constants,
     ),
     Exercise(
         id="03.2",
@@ -310,7 +415,10 @@ EXERCISES = (
                 "this is the root, the multiple correlation: the share of the variance is its "
                 "square.",
             ),
+            *_of_constants(course.nuisance_information),
         ),
+        observe=_constants_last(course.nuisance_information, 1e-3),
+        explain=_say_of_constants,
     ),
     Exercise(
         id="03.3",
@@ -362,6 +470,14 @@ EXERCISES = (
                     torch.arange(_count(information, keep), device=information.device),
                 ),
                 "the first dimensions were kept, whatever they hold: sort by information.",
+            ),
+            Mistake(
+                "none kept",
+                lambda information, keep: _as_mask(
+                    information, _order(information)[: round(keep * len(information))]
+                ),
+                "round(keep · D) is 0 for a small share, and then no dimension was kept: keep at "
+                "least one.",
             ),
             Mistake(
                 "indices",
