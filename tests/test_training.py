@@ -422,7 +422,8 @@ def pictures() -> ImageSet:
 
 
 needs_compiler = pytest.mark.skipif(
-    shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler"
+    shutil.which(os.environ.get("CXX", "g++")) is None,
+    reason="no C++ compiler; install g++ or let CXX name one",
 )
 
 
