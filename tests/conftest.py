@@ -6,6 +6,7 @@ HYPOTHESIS_PROFILE=explore draws fresh ones.
 import os
 
 from hypothesis import settings
+from skips import pytest_terminal_summary  # noqa: F401
 
 settings.register_profile("same", derandomize=True)
 settings.register_profile("explore", derandomize=False)

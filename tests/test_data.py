@@ -46,7 +46,10 @@ def test_shipped_file_is_small_and_licensed():
     assert "MIT" in (folder / "LICENSE-fashion-mnist").read_text(encoding="utf-8")
 
 
-@pytest.mark.skipif(not ORIGINALS.exists(), reason="Debian's dataset-fashion-mnist is not here")
+@pytest.mark.skipif(
+    not ORIGINALS.exists(),
+    reason="Debian's dataset-fashion-mnist is not here; on Debian and Ubuntu, apt-get install it",
+)
 @pytest.mark.parametrize(("split", "prefix"), [("train", "train"), ("test", "t10k")])
 def test_shipped_images_are_the_originals(split, prefix):
     # read here without the script that made the subset: 16 and 8 bytes of header, then pixels

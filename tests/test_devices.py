@@ -14,7 +14,7 @@ from torch.utils import backend_registration
 # experimental in torch: where it is not there, or not any more, there is no such device
 pytestmark = pytest.mark.skipif(
     not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
-    reason="this torch has no backends in Python",
+    reason="this torch has no backends in Python; try a newer one",
 )
 SCRIPT = Path(__file__).with_name("on_both_devices.py")
 

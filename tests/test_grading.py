@@ -673,7 +673,11 @@ def namespaces_are_there() -> bool:
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory) -> Graded:
     if not namespaces_are_there():
-        pytest.skip("this system offers no namespaces; hostile code is not let loose on it")
+        pytest.skip(
+            "no sandbox of namespaces starts here, and hostile code is not let loose without; "
+            "`mmlite grade` says what is in force: keep the environment out of the "
+            "system's temporary folder, and let ordinary users create namespaces"
+        )
     return grade_cases(corpus.CASES, tmp_path_factory.mktemp("corpus"), plain=False)
 
 

@@ -38,6 +38,8 @@ def course(tmp_path_factory) -> Path:
     come from the check cells alone, and these and the answers need the setup cell alone; so those
     are kept, word for word and with their metadata, and nothing else is.
     """
+    if not (ROOT / "solutions").exists():
+        pytest.skip("no masters here, as in an sdist; take a clone")
     folder = tmp_path_factory.mktemp("course")
     master = read_notebook(ROOT / "solutions" / f"{NAME}.ipynb")
     master.cells = [c for c in master.cells if c.id == "setup" or "nbgrader" in c.metadata]

@@ -41,7 +41,7 @@ def test_the_pins_of_conda_are_within_the_projects_bounds_and_complete():
         pins[name] = version
     wanted = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
     requirements = [Requirement(line) for line in wanted]
-    assert sorted(pins) == sorted(r.name for r in requirements)
+    assert set(pins) == {r.name for r in requirements}
     for requirement in requirements:
         assert requirement.specifier.contains(pins[requirement.name]), requirement
     (python,) = (d for d in environment["dependencies"] if str(d).startswith("python="))
