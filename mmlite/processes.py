@@ -79,11 +79,13 @@ def group(
             )
         torch.cuda.set_device(local)
     with _answered():
-        dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=start)
-        dist.barrier()
-        # its name before torch made it public
-        set_timeout = getattr(dist, "set_timeout", None) or dist.distributed_c10d._set_pg_timeout
-        set_timeout(timeout, dist.group.WORLD)
+        # The store waits for the start; the group has its own timeout from the first, for gloo
+        # of torch 2.8 keeps the one that it was made with.
+        store, here, there = next(dist.rendezvous("env://", timeout=start))
+        store.set(f"mmlite/{here}", "here")
+        store.wait([f"mmlite/{other}" for other in range(there)], start)
+        backend = "nccl" if kind == "cuda" else "gloo"
+        dist.init_process_group(backend, store=store, rank=here, world_size=there, timeout=timeout)
     try:
         yield
     finally:

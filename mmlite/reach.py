@@ -30,14 +30,14 @@ def held_by(roots: Iterable[Any], kinds: type | tuple[type, ...]) -> list[Any]:
         roots: where to begin, for instance a loss function.
         kinds: as for `isinstance`.
     """
-    found, seen = {}, set()
+    found, seen = {}, {}  # by id, and held, so that no id is given anew
     level = list(roots)
     for _ in range(DEPTH):
         following = []
         for value in level:
             if isinstance(value, _ENDS) or id(value) in seen or len(seen) >= MOST:
                 continue
-            seen.add(id(value))
+            seen[id(value)] = value
             if isinstance(value, kinds):
                 found[id(value)] = value
             following.extend(_next_to(value))
