@@ -1,10 +1,10 @@
 """MetaMask from nothing: contrastive learning's two defects, and a learned mask that repairs them.
 
-The modules, each one concept, each importing only from those before it: `processes`, `data`,
-`norms`, `views`, `encoders`, `contrastive`, `redundancy`, `evaluation`, `confounders`, `metamask`,
-`memory`, `checkpoints`, `training`; on top of them `recipes` and `runs`; beside them `costs`,
-`plots`, `exercises`, `claims`, `classroom`, `grading` and `cli`. Names are looked up when first
-used, so `import mmlite` costs nothing.
+The modules, each one concept, each importing only from those before it: `checks`, `processes`,
+`data`, `norms`, `views`, `encoders`, `contrastive`, `redundancy`, `evaluation`, `confounders`,
+`metamask`, `memory`, `checkpoints`, `training`; on top of them `recipes` and `runs`; beside them
+`costs`, `plots`, `exercises`, `claims`, `classroom`, `grading` and `cli`. Names are looked up when
+first used, so `import mmlite` costs nothing.
 """
 
 from importlib import import_module

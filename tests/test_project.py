@@ -86,6 +86,7 @@ def test_the_tests_mirror_the_library():
 
 
 ORDER = [
+    "checks",
     "costs",
     "processes",
     "data",
