@@ -160,6 +160,18 @@ def tensor(name: str, value: Any, wanted: str = "a tensor") -> "Tensor":
     return value
 
 
+def is_float(value: Any) -> bool:
+    """Whether a value is a tensor that arithmetic takes: dense, of 16, 32 or 64-bit floats."""
+    import torch
+
+    return (
+        isinstance(value, torch.Tensor)
+        and value.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+        and value.layout == torch.strided
+        and not value.is_nested
+    )
+
+
 def module(name: str, value: Any) -> "nn.Module":
     """Return a torch.nn.Module.
 
