@@ -429,5 +429,7 @@ def _check_matrix(name: str, h: Tensor) -> None:
 def _described(value) -> str:
     if not isinstance(value, Tensor):
         return type(value).__name__
+    if value.layout != torch.strided or value.is_complex():
+        return checks.shown(value)
     negative = ", some negative" if value.dim() and bool((value < 0).any()) else ""
     return f"{value.dtype} of shape {list(value.shape)}{negative} on {value.device}"

@@ -70,9 +70,9 @@ def resnet18(channels: int = 3, dim: int = 512) -> nn.Module:
     Raises:
         ValueError: a size below 1.
     """
+    channels, dim = checks.whole("channels", channels, 1), checks.whole("dim", dim, 1)
     from torchvision.models import resnet18 as torchvision_resnet18
 
-    channels, dim = checks.whole("channels", channels, 1), checks.whole("dim", dim, 1)
     network = torchvision_resnet18(weights=None)
     network.conv1 = nn.Conv2d(channels, 64, 3, stride=1, padding=1, bias=False)
     nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")

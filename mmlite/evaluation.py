@@ -260,13 +260,13 @@ def paired_difference(a: Sequence[float], b: Sequence[float], confidence: float 
         ValueError: the lengths differ, there are fewer than 2 pairs, a number is NaN or infinite,
             or the confidence is off.
     """
-    from scipy import stats  # here, because it takes seconds
-
     a, b = _numbers("a", a), _numbers("b", b)
     if len(a) != len(b) or len(a) < 2:
         raise ValueError(f"a and b need the same length of at least 2, got {len(a)} and {len(b)}")
     confidence = checks.real("confidence", confidence, above=0, below=1)
     difference = torch.tensor(a, dtype=torch.float64) - torch.tensor(b, dtype=torch.float64)
+    from scipy import stats  # here, because it takes seconds
+
     mean = float(difference.mean())
     error = float(difference.std()) / len(a) ** 0.5
     reach = float(stats.t.ppf((1 + confidence) / 2, len(a) - 1)) * error

@@ -7,6 +7,7 @@ function without a row, or an argument without a wrong value, fails here.
 import importlib
 import inspect
 import math
+import re
 
 import numpy as np
 import pytest
@@ -257,7 +258,7 @@ CASES = {
     ),
     "plots.Picture": (
         {"figure": Figure(), "alt": "alt"},
-        {"figure": (None, "x", H), "alt": (*TEXT, " ")},
+        {"figure": (None, "x", H), "alt": TEXT},
     ),
     "plots.image_grid": (
         {"images": SET.images, "columns": 3, "alt": "alt", "titles": ["a"], "scale": 0.5},
@@ -449,11 +450,18 @@ def called(name):
     ("name", "argument"), [(name, argument) for name in CASES for argument in CASES[name][1]]
 )
 def test_a_wrong_argument_is_refused_in_a_sentence_that_names_it(name, argument):
-    function, (right, wrong) = called(name), CASES[name]
+    right, wrong = CASES[name]
     for value in wrong[argument]:
-        with pytest.raises(ValueError, match=rf"\b{argument}\b"):
-            function(**(right | {argument: value}))
-            pytest.fail(f"{name} takes {argument}={value!r}")
+        told = refusal(called(name), right | {argument: value})
+        assert re.search(rf"\b{argument}\b", told), (value, told)
+
+
+def refusal(function, arguments):
+    try:
+        function(**arguments)
+    except ValueError as error:
+        return str(error)
+    return "nothing was refused"
 
 
 def public(module):
