@@ -497,7 +497,15 @@ sys.meta_path.insert(0, Missing())
 from mmlite.cli import main
 sys.exit(main(sys.argv[1:]))
 """
-NOTEBOOKS = "nbformat nbclient jupyterlab ipykernel matplotlib ipywidgets IPython".split()
+NOTEBOOKS = (
+    "nbformat",
+    "nbclient",
+    "jupyterlab",
+    "ipykernel",
+    "matplotlib",
+    "ipywidgets",
+    "IPython",
+)
 
 
 def run_without(missing, *command, cwd=ROOT):
