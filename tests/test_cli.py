@@ -440,7 +440,7 @@ def test_torchruns_variables_that_make_no_sense_are_a_sentence(
 def test_an_empty_world_size_is_one_process(tmp_path, capsys, monkeypatch, value):
     monkeypatch.setenv("WORLD_SIZE", value)
     assert train(tmp_path / "run", "--quiet", "--dry-run") == 0
-    assert "processes " not in capsys.readouterr().out
+    assert "\nprocesses " not in capsys.readouterr().out
 
 
 def read_first(command, count, **more):
@@ -465,7 +465,9 @@ def test_a_closed_pipe_is_the_end_and_no_traceback(tmp_path, command, buffered):
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     environment |= {} if buffered else {"PYTHONUNBUFFERED": "1"}
     code, said = read_first(command, 0, cwd=ROOT, env=environment)
-    assert (code, said) == (141, "")
+    # argparse passes over a help text that nobody reads, and then there is nothing left to fail
+    assert code in ((0, 141) if "--help" in command else (141,))
+    assert said == ""
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a closed pipe is another error on Windows")
