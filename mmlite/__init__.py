@@ -50,14 +50,21 @@ _HOME = {
     "claim": "claims",
     "check": "exercises",
 }
+_MODULES = (
+    *("checks", "processes", "data", "norms", "views", "encoders", "contrastive", "redundancy"),
+    *("evaluation", "confounders", "metamask", "memory", "checkpoints", "training", "recipes"),
+    *("runs", "costs", "plots", "exercises", "claims", "classroom", "grading", "cli"),
+)
 __all__ = sorted(_HOME)
 
 
 def __getattr__(name: str):
     if name in _HOME:
         return getattr(import_module(f"mmlite.{_HOME[name]}"), name)
+    if name in _MODULES:
+        return import_module(f"mmlite.{name}")
     raise AttributeError(f"module 'mmlite' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*__all__, *_MODULES, "__version__"]

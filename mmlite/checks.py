@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 LARGEST_SEED = 2**63 - 1
@@ -158,6 +159,40 @@ def tensor(name: str, value: Any, wanted: str = "a tensor") -> "Tensor":
         fix = "; torch.as_tensor makes one of it" if convertible else ""
         raise ValueError(f"{wrong(name, wanted, value)}{fix}")
     return value
+
+
+def is_float(value: Any) -> bool:
+    """Whether a value is a tensor that arithmetic takes: dense, of 16, 32 or 64-bit floats."""
+    import torch
+
+    return (
+        isinstance(value, torch.Tensor)
+        and value.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+        and value.layout == torch.strided
+        and not value.is_nested
+    )
+
+
+def device(name: str, value: Any) -> "torch.device":
+    """Return a device of this machine, from its name.
+
+    Raises:
+        ValueError: it is none.
+    """
+    import torch
+
+    if not isinstance(value, (str, torch.device)):
+        raise wrong(name, "a device, for instance cpu or cuda", value)
+    try:
+        chosen = torch.device(value)
+        torch.empty(1, device=chosen)
+    # torch reports an unknown name, an absent driver and an index too high in three ways
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"{name} must be a device of this machine, got {str(value)!r} ({reason})"
+        ) from error
+    return chosen
 
 
 def module(name: str, value: Any) -> "nn.Module":

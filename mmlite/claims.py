@@ -10,6 +10,8 @@ import math
 import re
 from typing import NamedTuple
 
+from mmlite import checks
+
 HOLDS = "✓ claim: "
 FAILS = "✗ claim fails: "
 
@@ -25,14 +27,17 @@ def claim(
         at_least, at_most: the bounds within which the claim holds; at least one of them.
 
     Raises:
-        ValueError: no bound is given, or the statement is more than a line.
+        ValueError: no bound is given, the statement is more than a line, or a number is none.
     """
-    if statement.splitlines() != [statement]:
+    if not isinstance(statement, str) or statement.splitlines() != [statement]:
         raise ValueError(f"a claim's statement is one line, got {statement!r}")
     if at_least is None and at_most is None:
         raise ValueError("a claim needs a bound: at_least=, at_most= or both")
-    low = -math.inf if at_least is None else at_least
-    high = math.inf if at_most is None else at_most
+    value = value.item() if getattr(value, "shape", None) == () else value
+    if not isinstance(value, float) or not math.isnan(value):
+        value = checks.real("value", value, finite=False)
+    low = -math.inf if at_least is None else checks.real("at_least", at_least, finite=False)
+    high = math.inf if at_most is None else checks.real("at_most", at_most, finite=False)
     holds = bool(low <= value <= high)
     bounds = [] if at_least is None else [f"≥ {at_least:g}"]
     bounds += [] if at_most is None else [f"≤ {at_most:g}"]

@@ -5,6 +5,8 @@ answers replaced by stubs and the hidden tests taken out, by nbgrader's own mark
 executed, with the time that took.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import platform
@@ -14,13 +16,13 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import nbformat
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, DeadKernelError
-from nbformat import NotebookNode
+from typing import TYPE_CHECKING
 
 from mmlite.claims import Claim, read_claims
+
+if TYPE_CHECKING:  # `mmlite bench` looks for the course and does without
+    from nbclient import NotebookClient
+    from nbformat import NotebookNode
 
 BEGIN_SOLUTION, END_SOLUTION = "### BEGIN SOLUTION", "### END SOLUTION"
 BEGIN_HIDDEN, END_HIDDEN = "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"
@@ -87,6 +89,8 @@ def read_notebook(path: Path) -> NotebookNode:
     Raises:
         LessonError: the file is missing or is not a notebook.
     """
+    import nbformat
+
     try:
         return nbformat.read(path, as_version=4)
     except OSError as error:
@@ -108,7 +112,9 @@ def student_version(master: NotebookNode) -> NotebookNode:
             f"the master is in notebook format {master.nbformat}.{master.nbformat_minor}, whose "
             "cells have no ids; open and save it in a current JupyterLab"
         )
-    lesson = nbformat.from_dict(master)
+    from nbformat import from_dict
+
+    lesson = from_dict(master)
     lesson.metadata.pop("mmlite", None)
     for cell in lesson.cells:
         if cell.cell_type != "code":
@@ -168,6 +174,9 @@ def execute(
     Raises:
         LessonError: a cell raises, runs out of time or kills the kernel; outputs up to it stay.
     """
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
+
     client = NotebookClient(
         notebook,
         timeout=CELL_TIMEOUT,
@@ -216,6 +225,8 @@ def build(master_path: Path, lesson_path: Path, on_cell: Callable[[], None]) -> 
     Raises:
         LessonError: the master or the lesson does not run to its end; nothing is written then.
     """
+    import nbformat
+
     master = read_notebook(master_path)
     made = {master_path: master, lesson_path: student_version(master)}
     for notebook in made.values():

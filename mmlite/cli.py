@@ -1,19 +1,65 @@
 """The command `mmlite`: open, run, build and release lessons; grade a class; train a recipe."""
 
 import argparse
+import importlib.util
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+
+CLOSED_PIPE = 141  # what a shell makes of the signal SIGPIPE
+COURSE = ("nbformat", "nbclient", "ipykernel", "jupyterlab", "ipywidgets", "matplotlib")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0, 1 (something fails), 2 (wrong use) or 130 (Ctrl-C).
+    0, 1 (something fails), 2 (wrong use), 130 (Ctrl-C) or 141 (nobody reads on, as of `| head`).
     """
+    try:
+        try:
+            return _main(arguments)
+        finally:  # here, because as the interpreter ends a closed pipe is a traceback
+            for stream in filter(None, (sys.stdout, sys.stderr)):
+                stream.flush()
+    except BrokenPipeError:
+        if not _leave_closed_pipes():  # it was another pipe: a fault of ours
+            raise
+        return CLOSED_PIPE
+
+
+def _leave_closed_pipes() -> bool:
+    """Let what is still to be written to a closed pipe go nowhere; return whether there is one."""
+    found = False
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        if _is_closed(stream):
+            found = True
+            with suppress(OSError, ValueError):  # no file: a test's, or a notebook's
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)
+    return found
+
+
+def _is_closed(stream) -> bool:
+    """Whether nobody reads what is written to a stream."""
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        return True
+    # of a stream without a buffer nothing is left to flush; Windows has no poll
+    with suppress(OSError, ValueError, AttributeError):
+        look = select.poll()
+        look.register(stream.fileno(), 0)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in look.poll(0))
+    return False
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a pipe on Windows knows neither ✓ nor τ
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -36,11 +82,29 @@ def _run(arguments: Sequence[str]) -> int:
     except LessonError as error:
         print(f"mmlite: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        name = (error.name or "").partition(".")[0]
+        if name not in COURSE:
+            raise
+        print(
+            f"mmlite: this command needs {name}, which is not installed; what lessons need is "
+            f"installed by `pip install {' '.join(COURSE)}`",
+            file=sys.stderr,
+        )
+        return 2
     except OSError as error:
-        if error.filename is None:  # no file that a user named: a fault of ours
+        # no file that a user named: a fault of ours, or a pipe
+        if error.filename is None or isinstance(error, BrokenPipeError):
             raise
         print(f"mmlite: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
+
+
+def _need(*names: str) -> None:
+    """Raise a ModuleNotFoundError for the first of these packages that is not installed."""
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
 def split_lab(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -70,7 +134,13 @@ def _parser() -> argparse.ArgumentParser:
         "What follows goes to JupyterLab, for instance --ip 0.0.0.0 to reach it from outside a "
         "container, or --port 9000.",
     )
-    opens.add_argument("lesson", nargs="?", default="01", help="for instance 01 (the default)")
+    opens.add_argument(
+        "lesson",
+        nargs="?",
+        type=os.path.expanduser,
+        default="01",
+        help="for instance 01 (the default)",
+    )
     opens.set_defaults(command=lab)
 
     lessons = commands.add_parser("lessons", help="run or build the lessons")
@@ -82,7 +152,12 @@ def _parser() -> argparse.ArgumentParser:
         description="Run lessons from top to bottom without changing them, and print each claim "
         "with its result. Exit code 1 if a claim fails or a lesson stops.",
     )
-    runs.add_argument("lessons", nargs="*", help="for instance 01; all of them by default")
+    runs.add_argument(
+        "lessons",
+        nargs="*",
+        type=os.path.expanduser,
+        help="for instance 01; all of them by default",
+    )
     runs.add_argument(
         "--solutions", action="store_true", help="run the masters in solutions/ instead"
     )
@@ -94,7 +169,12 @@ def _parser() -> argparse.ArgumentParser:
         description="Execute the masters in solutions/, make the lessons from them, execute those "
         "and write both, with the time each took.",
     )
-    builds.add_argument("lessons", nargs="*", help="for instance 01; all of them by default")
+    builds.add_argument(
+        "lessons",
+        nargs="*",
+        type=os.path.expanduser,
+        help="for instance 01; all of them by default",
+    )
     builds.add_argument(
         "--check",
         action="store_true",
@@ -108,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Write the lessons, without answers and hidden tests, and what students need "
         "to run them into a folder, or into a zip if the name ends in .zip.",
     )
-    releases.add_argument("target", type=Path, metavar="DIR", help="a new folder, or a name.zip")
+    releases.add_argument("target", type=_path, metavar="DIR", help="a new folder, or a name.zip")
     releases.set_defaults(command=release_lessons)
 
     _add_grade(commands)
@@ -126,11 +206,11 @@ def _add_grade(commands) -> None:
     )
     grades.add_argument(
         "submissions",
-        type=Path,
+        type=_path,
         help="a folder of notebooks named by student, nbgrader's submitted/, or a learning "
         "platform's zip",
     )
-    grades.add_argument("--out", type=Path, required=True, metavar="DIR", help="where marks go")
+    grades.add_argument("--out", type=_path, required=True, metavar="DIR", help="where marks go")
     grades.add_argument("--lesson", help="for instance 01; by default names and functions tell")
     grades.add_argument(
         "--due",
@@ -177,6 +257,16 @@ def _local_time(text: str) -> datetime:
         ) from None
 
 
+def _path(text: str) -> Path:
+    """Return a path; of `--out=~/x` no shell replaces the ~."""
+    from mmlite import checks
+
+    try:
+        return checks.path("it", text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _positive(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) >= 1):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
@@ -187,6 +277,7 @@ def lab(options: argparse.Namespace) -> int:
     """Start JupyterLab on a lesson and wait for it."""
     from mmlite.classroom import find_course, find_lessons
 
+    _need("nbformat", "jupyterlab", "ipykernel")
     course = find_course()
     notebook = find_lessons(course / "lessons", [options.lesson])[0]
     command = jupyter_command(course, notebook, has_display(), is_root()) + options.jupyter
@@ -229,6 +320,7 @@ def run_lessons(options: argparse.Namespace) -> int:
     """Run lessons, print their claims, and return 1 if one fails."""
     from mmlite.classroom import find_course, find_lessons, run
 
+    _need("nbformat", "nbclient", "ipykernel")
     course = find_course()
     folder = course / ("solutions" if options.solutions else "lessons")
     failed = 0
@@ -253,6 +345,7 @@ def build_lessons(options: argparse.Namespace) -> int:
     """Build lessons from their masters, or with --check only compare them."""
     from mmlite.classroom import build, find_course, find_lessons, stale
 
+    _need("nbformat", "nbclient", "ipykernel")
     course = find_course()
     masters = find_lessons(course / "solutions", options.lessons)
     if options.check:
@@ -269,6 +362,7 @@ def release_lessons(options: argparse.Namespace) -> int:
     """Write what students get."""
     from mmlite.classroom import find_course, release
 
+    _need("nbformat")
     names = release(find_course(), options.target)
     print(f"{options.target}: {len(names)} files, lessons without answers and hidden tests")
     return 0
@@ -281,6 +375,7 @@ def grade_submissions(options: argparse.Namespace) -> int:
     from mmlite.classroom import LessonError, find_course, lesson_names
     from mmlite.exercises import all_exercises
 
+    _need("nbformat")
     if os.name != "posix":
         raise LessonError("mmlite grade needs Linux or macOS; on Windows use it inside WSL")
     from mmlite.grading.batch import grade
@@ -376,7 +471,7 @@ def _add_training(commands) -> None:
     )
     trains.add_argument("--recipe", required=True, choices=RECIPES, metavar="NAME")
     trains.add_argument("--method", required=True, choices=METHODS, metavar="METHOD")
-    trains.add_argument("--out", required=True, type=Path, metavar="DIR", help="the run's folder")
+    trains.add_argument("--out", required=True, type=_path, metavar="DIR", help="the run's folder")
     trains.add_argument(
         "--schedule", choices=SCHEDULES, help="of metamask: paper (the default) or lookahead"
     )
@@ -430,7 +525,7 @@ def _add_training(commands) -> None:
         "accuracies.",
         epilog="example:\n  mmlite evaluate runs/simclr/last.pt",
     )
-    evaluates.add_argument("checkpoint", type=Path, help="the file, or the folder that it is in")
+    evaluates.add_argument("checkpoint", type=_path, help="the file, or the folder that it is in")
     evaluates.set_defaults(command=_in_sentences(evaluate))
 
     benches = commands.add_parser(
@@ -460,7 +555,8 @@ def _in_sentences(command):
         from mmlite.processes import ProcessError
         from mmlite.training import TrainingError
 
-        who = f"mmlite, process {os.environ['RANK']}" if several() else "mmlite"
+        rank = os.environ.get("RANK", "")
+        who = f"mmlite, process {rank}" if rank and _started_with() not in ("", "1") else "mmlite"
 
         def say(message) -> None:
             print(f"{who}: {message}", file=sys.stderr, flush=True)
@@ -496,6 +592,7 @@ def _in_sentences(command):
 def train(options: argparse.Namespace) -> int:
     """Train a recipe, or with --dry-run print what would be trained."""
     recipe = _recipe(options)
+    _check_processes()
     first = not several() or os.environ["RANK"] == "0"
     if options.dry_run:
         lines = plan(recipe, options)
@@ -523,8 +620,42 @@ def train(options: argparse.Namespace) -> int:
 
 
 def several() -> bool:
-    """Whether torchrun has started this process among others."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+    """Whether torchrun has started this process among others.
+
+    Raises:
+        ValueError: the variable WORLD_SIZE is no number of processes.
+    """
+    return world_size() > 1 and "RANK" in os.environ
+
+
+def world_size() -> int:
+    """Return how many processes torchrun has started; 1 without it, or where WORLD_SIZE is empty.
+
+    Raises:
+        ValueError: the variable WORLD_SIZE is no number of processes.
+    """
+    told = _started_with()
+    if told and not (told.isascii() and told.isdecimal() and int(told) >= 1):
+        raise ValueError(
+            f"the variable WORLD_SIZE must be a whole number of at least 1, got {told!r}; start "
+            "several processes with torchrun, or unset it"
+        )
+    return int(told or 1)
+
+
+def _started_with() -> str:
+    return os.environ.get("WORLD_SIZE", "").strip()
+
+
+def _check_processes() -> None:
+    """Raise a ValueError if there are several processes, but not as torchrun starts them."""
+    needed = ("RANK", "MASTER_ADDR", "MASTER_PORT")
+    missing = [name for name in needed if not os.environ.get(name)]
+    if world_size() > 1 and missing:
+        raise ValueError(
+            f"the variable WORLD_SIZE is {world_size()}, but {', '.join(missing)} is not set; "
+            "start several processes with torchrun, or unset WORLD_SIZE"
+        )
 
 
 def _recipe(options: argparse.Namespace):
@@ -565,7 +696,7 @@ def plan(recipe, options: argparse.Namespace) -> list[str]:
         f"seed      {options.seed}",
     ]
     if several():
-        sizes = shard_sizes(recipe.batch_size, int(os.environ["WORLD_SIZE"]))
+        sizes = shard_sizes(recipe.batch_size, world_size())
         moments = "the whole batch's" if options.sync_batch_norm else "each share's"
         lines.append(
             f"processes {len(sizes)}, with {sizes[-1]} to {sizes[0]} images of a batch each; "

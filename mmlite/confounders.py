@@ -11,13 +11,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmlite.evaluation import alike, check_labelled, largest, vote
+from mmlite import checks
+from mmlite.evaluation import alike, check_labelled, frozen, largest, vote
 
 MASKS_AT_ONCE = 128
 QUERIES_AT_ONCE = 2**21  # similarities held at once: 8 MB stay in a processor's cache
 Labelled = tuple[Tensor, Tensor]  # representations float [N, D], labels int64 [N]
 
 
+@frozen
 def class_information(h: Tensor, labels: Tensor) -> Tensor:
     """Return the share of each dimension's variance that lies between classes (η²).
 
@@ -40,6 +42,7 @@ def class_information(h: Tensor, labels: Tensor) -> Tensor:
         not isinstance(labels, Tensor)
         or labels.dtype != torch.int64
         or labels.shape != h.shape[:1]
+        or labels.device != h.device
         or bool((labels < 0).any())
     ):
         raise ValueError(
@@ -53,6 +56,7 @@ def class_information(h: Tensor, labels: Tensor) -> Tensor:
     return between.clamp(0, 1).to(_result_type(h))
 
 
+@frozen
 def nuisance_information(h: Tensor, nuisance: Tensor) -> Tensor:
     """Return the share of each dimension's variance that a linear fit to the nuisance explains.
 
@@ -71,6 +75,8 @@ def nuisance_information(h: Tensor, nuisance: Tensor) -> Tensor:
     """
     _check_matrix("h", h)
     _check_matrix("nuisance", nuisance)
+    if nuisance.device != h.device:
+        raise ValueError(f"h lies on {h.device}, nuisance on {nuisance.device}; move one of them")
     if len(nuisance) != len(h):
         raise ValueError(
             f"nuisance must have one row for each of the {len(h)} rows of h, got {len(nuisance)}"
@@ -87,6 +93,7 @@ def nuisance_information(h: Tensor, nuisance: Tensor) -> Tensor:
     return explained.clamp(0, 1).to(_result_type(h))
 
 
+@frozen
 def top_mask(information: Tensor, keep: float) -> Tensor:
     """Return the mask [D] that keeps the dimensions with the most information.
 
@@ -103,10 +110,13 @@ def top_mask(information: Tensor, keep: float) -> Tensor:
     Raises:
         ValueError: an argument is out of its range.
     """
-    if (
-        not isinstance(information, Tensor)
-        or information.dim() != 1
-        or not bool(information.isfinite().all())
+    if not (
+        isinstance(information, Tensor)
+        and information.dim() == 1
+        and information.layout == torch.strided
+        and not information.is_complex()
+        and len(information)
+        and bool(information.isfinite().all())
     ):
         raise ValueError(
             f"information must be one finite number for each dimension, [D], "
@@ -130,13 +140,14 @@ def random_masks(dim: int, keep: float, masks: int, seed: int = 0) -> Tensor:
     Raises:
         ValueError: an argument is out of its range.
     """
-    if masks < 1 or dim < 1:
-        raise ValueError(f"masks and dim must be at least 1, got masks={masks}, dim={dim}")
-    generator = torch.Generator().manual_seed(seed)
+    dim, masks = checks.whole("dim", dim, 1), checks.whole("masks", masks, 1)
+    kept = _kept(dim, keep)
+    generator = torch.Generator().manual_seed(checks.seed(seed))
     order = torch.rand(masks, dim, generator=generator).argsort(1)
-    return order < _kept(dim, keep)
+    return order < kept
 
 
+@frozen
 def mask_accuracy(
     train: Labelled, test: Labelled, masks: Tensor, k: int = 20, temperature: float = 0.1
 ) -> Tensor:
@@ -155,9 +166,15 @@ def mask_accuracy(
     Raises:
         ValueError: shapes, types or values are wrong, or a mask keeps nothing.
     """
-    train, test = _checked(train, test, k, temperature)
+    train, test, k, temperature = _checked(train, test, k, temperature)
     dim = train[0].shape[1]
-    if masks.dtype != torch.bool or masks.dim() != 2 or masks.shape[1] != dim:
+    checks.tensor("masks", masks, f"bool of shape [M, {dim}]")
+    if (
+        masks.layout != torch.strided
+        or masks.dtype != torch.bool
+        or masks.dim() != 2
+        or masks.shape[1] != dim
+    ):
         raise ValueError(f"masks must be bool of shape [M, {dim}], got {_described(masks)}")
     if not bool(masks.any(1).all()):
         raise ValueError("a mask must keep at least one dimension")
@@ -224,6 +241,7 @@ class MaskStudy(NamedTuple):
         return float(above.double().mean())
 
 
+@frozen
 def random_mask_study(
     train: Labelled,
     test: Labelled,
@@ -249,7 +267,7 @@ def random_mask_study(
     Raises:
         ValueError: shapes, types or values are wrong.
     """
-    train, test = _checked(train, test, k, temperature)
+    train, test, k, temperature = _checked(train, test, k, temperature)
     drawn = random_masks(train[0].shape[1], keep, masks, seed)
     whole = torch.ones(1, drawn.shape[1], dtype=torch.bool)
     right = _right(train, test, torch.cat([drawn, whole]), k, temperature)
@@ -276,11 +294,11 @@ def chance_shares(study: MaskStudy, draws: int = 1000, seed: int = 0) -> Tensor:
     Raises:
         ValueError: fewer than 1 draw.
     """
-    if draws < 1:
-        raise ValueError(f"draws must be at least 1, got {draws}")
+    checks.instance("study", study, MaskStudy, "a MaskStudy, as random_mask_study returns")
+    draws = checks.whole("draws", draws, 1)
+    generator = torch.Generator().manual_seed(checks.seed(seed))
     ahead = study.right.float() - study.whole_right.float()
     images = ahead.shape[1]
-    generator = torch.Generator().manual_seed(seed)
     drawn = torch.randint(images, (draws, images), generator=generator)
     often = torch.zeros(draws, images).scatter_add_(1, drawn, torch.ones(draws, images))
     # centring each image's advantage takes their sum from a draw's; of whole numbers, which float32
@@ -315,13 +333,12 @@ def split_gain(study: MaskStudy, splits: int = 100, seed: int = 0) -> SplitGain:
     Raises:
         ValueError: fewer than 1 split, or fewer than 2 images.
     """
-    images = len(study.whole_right)
-    if splits < 1 or images < 2:
-        raise ValueError(
-            f"split_gain needs at least 1 split and 2 images, got {splits} and {images}"
-        )
+    checks.instance("study", study, MaskStudy, "a MaskStudy, as random_mask_study returns")
+    splits, images = checks.whole("splits", splits, 1), len(study.whole_right)
+    if images < 2:
+        raise ValueError(f"split_gain needs a study of at least 2 images, got {images}")
+    generator = torch.Generator().manual_seed(checks.seed(seed))
     ahead = study.right.float() - study.whole_right.float()
-    generator = torch.Generator().manual_seed(seed)
     gains = []
     for _ in range(splits):
         halves = torch.randperm(images, generator=generator).tensor_split(2)
@@ -334,16 +351,17 @@ def split_gain(study: MaskStudy, splits: int = 100, seed: int = 0) -> SplitGain:
 
 def _checked(
     train: Labelled, test: Labelled, k: int, temperature: float
-) -> tuple[Labelled, Labelled]:
+) -> tuple[Labelled, Labelled, int, float]:
     """Return both in their common precision, or raise a ValueError that says what is wrong."""
+    for name, pair in (("train", train), ("test", test)):
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise checks.wrong(name, "a pair (h float [N, D], labels int64 [N])", pair)
     check_labelled("train", *train)
     check_labelled("test", *test)
     train_h, test_h = alike("test_h", train[0], test[0])
-    if not 1 <= k <= len(train[0]):
-        raise ValueError(f"k must be between 1 and the {len(train[0])} training rows, got {k}")
-    if not temperature > 0:
-        raise ValueError(f"temperature must be greater than 0, got {temperature}")
-    return (train_h, train[1]), (test_h, test[1])
+    k = checks.whole("k", k, 1, len(train_h))
+    temperature = checks.real("temperature", temperature, above=0, finite=False)
+    return (train_h, train[1]), (test_h, test[1]), k, temperature
 
 
 def _scaled(h: Tensor) -> Tensor:
@@ -377,9 +395,7 @@ def _inverse(length: Tensor) -> Tensor:
 
 
 def _kept(dim: int, keep: float) -> int:
-    if not 0 < keep <= 1:
-        raise ValueError(f"keep must be in (0, 1], a share of the dimensions, got {keep}")
-    return max(1, round(keep * dim))
+    return max(1, round(checks.real("keep", keep, above=0, most=1) * dim))
 
 
 def _standardised(h: Tensor) -> Tensor:
@@ -400,7 +416,7 @@ def _result_type(h: Tensor) -> torch.dtype:
 
 
 def _check_matrix(name: str, h: Tensor) -> None:
-    if not isinstance(h, Tensor) or h.dim() != 2 or not h.is_floating_point() or len(h) < 2:
+    if not checks.is_float(h) or h.dim() != 2 or len(h) < 2:
         raise ValueError(
             f"{name} must be a float tensor [N, D] of at least 2 rows, got {_described(h)}"
         )
@@ -413,5 +429,7 @@ def _check_matrix(name: str, h: Tensor) -> None:
 def _described(value) -> str:
     if not isinstance(value, Tensor):
         return type(value).__name__
+    if value.layout != torch.strided or value.is_complex():
+        return checks.shown(value)
     negative = ", some negative" if value.dim() and bool((value < 0).any()) else ""
-    return f"{value.dtype} of shape {list(value.shape)}{negative}"
+    return f"{value.dtype} of shape {list(value.shape)}{negative} on {value.device}"

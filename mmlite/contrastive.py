@@ -6,17 +6,19 @@ all other views of the batch, by a softmax over cosine similarities.
 """
 
 import math
-from numbers import Real
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmlite import processes
+from mmlite import checks, processes
 
 # A shorter vector counts as one without direction: a loss refuses it where it can see it, and
 # elsewhere the gradient stays below 1e7 instead of growing without bound.
 SHORTEST = 1e-7
+PAIRS_AT_ONCE = 2**20  # exponents of `uniformity` held at once: 4 MB stay in a processor's cache
 
 
 def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.2) -> Tensor:
@@ -44,7 +46,7 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.2) -> Tensor:
             would make it wait, and `mmlite.fit` stops at a loss that is not finite.
     """
     check_pair("nt_xent", z1, z2)
-    _check_temperature(temperature)
+    temperature = check_temperature(temperature)
     n = len(z1)
     if processes.shared():
         return _nt_xent_of_all(z1, z2, temperature)
@@ -87,8 +89,7 @@ def alignment(z1: Tensor, z2: Tensor, alpha: float = 2.0) -> Tensor:
         ValueError: as `nt_xent`, or alpha <= 0.
     """
     check_pair("alignment", z1, z2, least=1)
-    if not alpha > 0:
-        raise ValueError(f"alpha must be greater than 0, got {alpha}")
+    alpha = checks.real("alpha", alpha, above=0)
     difference = _unit_rows(z1, "z1") - _unit_rows(z2, "z2")
     squared = difference.square().sum(1)
     apart = squared > 0  # of views that agree, a power below 1 has no derivative; 0 is taken
@@ -99,7 +100,8 @@ def uniformity(z: Tensor, t: float = 2.0) -> Tensor:
     """Return how evenly vectors spread over the sphere: log mean exp(−t ‖u_i − u_j‖²), i < j.
 
     (Wang & Isola 2020, equation for ℒ_uniform in section 4.1.) 0 when all vectors point one way,
-    lower when they spread.
+    lower when they spread. Works through the N² pairs in pieces, forwards and backwards, and so
+    needs a few times 4 MB beside z; a second derivative, and torch.compile, hold all pairs.
 
     Args:
         z: float [N, P], N >= 2.
@@ -111,26 +113,91 @@ def uniformity(z: Tensor, t: float = 2.0) -> Tensor:
     Raises:
         ValueError: as `nt_xent`, or t <= 0.
     """
-    check_pair("uniformity", z, z)
-    if not t > 0:
-        raise ValueError(f"t must be greater than 0, got {t}")
+    check_pair("uniformity", z, z, labels=("z", "z"))
+    t = checks.real("t", t, above=0)
     n = len(z)
     with torch.autocast(z.device.type, enabled=False):
         u = _unit_rows(z, "z")
-        exponent = t * (2 * u @ u.T - 2)  # −t ‖u_i − u_j‖² of unit vectors
-        exponent.diagonal().fill_(-torch.inf)
-        return exponent.flatten().logsumexp(0) - math.log(n * (n - 1))
+        if n * n <= PAIRS_AT_ONCE or torch.compiler.is_compiling():
+            total = _exponents(u, u, 0, t).flatten().logsumexp(0)
+        else:
+            total = _LogKernel.apply(u, t)
+        return total - math.log(n * (n - 1))
 
 
-def check_pair(name: str, z1: Tensor, z2: Tensor, least: int = 2) -> None:
-    """Raise a ValueError unless z1 and z2 are two float [N, P] on one device, N >= least."""
-    for label, z in (("z1", z1), ("z2", z2)):
-        if not isinstance(z, Tensor) or not z.is_floating_point():
-            kind = z.dtype if isinstance(z, Tensor) else type(z).__name__
+def _exponents(rows: Tensor, u: Tensor, start: int, t: float) -> Tensor:
+    """Return −t ‖u_i − u_j‖² [n, N] of unit vectors, i from `start` on; −inf where i = j."""
+    exponents = (rows @ u.T).sub_(1).mul_(2 * t)
+    exponents.diagonal(start).fill_(-torch.inf)
+    return exponents
+
+
+class _LogKernel(torch.autograd.Function):
+    """log Σ_{i≠j} exp(−t ‖u_i − u_j‖²) of unit vectors u [N, P], never with all pairs at once.
+
+    A derivative computes the pairs anew: with the share W_ij = exp(−t ‖u_i − u_j‖² − log Σ), which
+    is symmetric, the gradient is 4 t W u. The backward pass is written in operations that can be
+    differentiated, so there is a second one.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(u: Tensor, t: float) -> Tensor:
+        pieces = [_exponents(rows, u, start, t).logsumexp((0, 1)) for start, rows in _pieces(u)]
+        return torch.stack(pieces).logsumexp(0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
+        u, ctx.t = inputs
+        ctx.save_for_backward(u, output)
+        ctx.save_for_forward(u, output)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+        u, total = ctx.saved_tensors
+        return upstream * _kernel_gradient(u, total, ctx.t), None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
+        u, total = ctx.saved_tensors
+        return (tangent * _kernel_gradient(u, total, ctx.t)).sum()
+
+
+def _kernel_gradient(u: Tensor, total: Tensor, t: float) -> Tensor:
+    with torch.autocast(u.device.type, enabled=False):
+        shares = ((_exponents(rows, u, start, t) - total).exp() @ u for start, rows in _pieces(u))
+        return 4 * t * torch.cat(list(shares))
+
+
+def _pieces(u: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Return u's rows in pieces of at most `PAIRS_AT_ONCE` pairs, and where each begins."""
+    rows = max(1, PAIRS_AT_ONCE // len(u))
+    return zip(range(0, len(u), rows), u.split(rows), strict=True)
+
+
+def check_pair(
+    name: str,
+    z1: Tensor,
+    z2: Tensor,
+    least: int = 2,
+    labels: tuple[str, str] = ("z1", "z2"),
+) -> None:
+    """Raise a ValueError unless z1 and z2 are two float [N, P] on one device, N >= least.
+
+    The message calls them by their `labels`.
+    """
+    for label, z in zip(labels, (z1, z2), strict=True):
+        if not checks.is_float(z):
+            kind = type(z).__name__
+            if isinstance(z, Tensor):
+                kind = f"{z.dtype}{'' if z.layout == torch.strided else f', {z.layout}'}"
             raise ValueError(f"{name} takes floating-point tensors, but {label} is {kind}")
     if z1.dim() != 2 or z1.shape != z2.shape or z1.shape[1] < 1:
+        if z1 is z2:
+            raise ValueError(f"{labels[0]} must be a matrix, got the shape {list(z1.shape)}")
         raise ValueError(
-            f"{name} takes two projections of one shape [N, P], "
+            f"{name} takes {labels[0]} and {labels[1]} of one shape [N, P], "
             f"got {list(z1.shape)} and {list(z2.shape)}"
         )
     if processes.whole_size(len(z1)) < least:
@@ -142,12 +209,10 @@ def check_pair(name: str, z1: Tensor, z2: Tensor, least: int = 2) -> None:
         raise ValueError(f"{name} got z1 on {z1.device} and z2 on {z2.device}; move one of them")
 
 
-def _check_temperature(temperature: float) -> None:
+def check_temperature(temperature: float) -> float:
+    """Return τ as a float, or raise a ValueError."""
     # beyond 1e-30, similarity / τ leaves float32
-    if not (isinstance(temperature, Real) and 1e-30 <= temperature < math.inf):
-        raise ValueError(
-            f"temperature must be a positive finite number (at least 1e-30), got {temperature!r}"
-        )
+    return checks.real("temperature", temperature, least=1e-30)
 
 
 def _unit_rows(z: Tensor, name: str) -> Tensor:

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.profiler import ProfilerActivity, profile
 
+from mmlite import checks
+
 NUMBER = 4  # bytes of a float32
 
 
@@ -67,7 +69,15 @@ def convolution_cost(
 
     Each of the images · channels_out · H′ · W′ results is a sum of channels_in · kernel² products.
     Input, weights and result are each moved once.
+
+    Raises:
+        ValueError: a size is no whole number of at least 1.
     """
+    sizes = {"images": images, "channels_in": channels_in, "channels_out": channels_out}
+    sizes |= {"height": height, "width": width, "kernel": kernel, "stride": stride}
+    images, channels_in, channels_out, height, width, kernel, stride = (
+        checks.whole(name, size, 1) for name, size in sizes.items()
+    )
     out = [(side + 2 * (kernel // 2) - kernel) // stride + 1 for side in (height, width)]
     results = images * channels_out * out[0] * out[1]
     weights = channels_out * channels_in * kernel**2
@@ -82,6 +92,9 @@ def layer_cost(layer: nn.Module, x: Tensor, y: Tensor) -> Cost | None:
     twice, for the moments and to normalise, and writes once; three operations a number for the
     moments and two to normalise. A ReLU reads and writes, one operation a number.
     """
+    checks.module("layer", layer)
+    checks.tensor("x", x)
+    checks.tensor("y", y)
     size = x.element_size()
     if isinstance(layer, (nn.Conv2d, nn.Linear)):
         products = layer.weight[0].numel()  # in each result
@@ -114,8 +127,9 @@ def layer_times(module: nn.Module, x: Tensor, repeats: int = 5) -> list[LayerTim
     Raises:
         ValueError: `repeats` is below 1.
     """
-    if repeats < 1:
-        raise ValueError(f"repeats must be at least 1, got {repeats}")
+    checks.module("module", module)
+    checks.tensor("x", x)
+    repeats = checks.whole("repeats", repeats, 1)
     calls: list[tuple[str, nn.Module, Tensor]] = []
 
     def note(layer: nn.Module, given: tuple, named: dict, name: str) -> None:
@@ -164,6 +178,7 @@ def profile_calls(run: Callable[[], object]) -> Calls:
     Raises:
         ValueError: it calls none.
     """
+    checks.function("run", run)
     with ExitStack() as stack:
         with _quiet_stderr():
             trace = stack.enter_context(profile(activities=[ProfilerActivity.CPU]))
@@ -199,8 +214,11 @@ def measure_limits(device: torch.device | str = "cpu", repeats: int = 5) -> Limi
     """Measure a machine's limits: a float32 matrix product, and a copy larger than most caches.
 
     What PyTorch reaches at best of several, not the maker's figure.
+
+    Raises:
+        ValueError: there is no such device, or `repeats` is below 1.
     """
-    device = torch.device(device)
+    device, repeats = checks.device("device", device), checks.whole("repeats", repeats, 1)
     side, numbers = (2048, 2**25) if device.type == "cpu" else (8192, 2**28)
     a, b = torch.rand(2, side, side, device=device)
     source = torch.rand(numbers, device=device)
@@ -224,13 +242,12 @@ def ring_seconds(message: float, processes: int, bytes_per_second: float, latenc
         latency: seconds that a round takes before its first byte.
 
     Raises:
-        ValueError: there is no process, or no bandwidth.
+        ValueError: a number is out of its range: there is no process, say, or no bandwidth.
     """
-    if processes < 1 or not bytes_per_second > 0:
-        raise ValueError(
-            "processes must be at least 1 and bytes_per_second greater than 0, got "
-            f"{processes} and {bytes_per_second}"
-        )
+    message = checks.real("message", message, least=0)
+    processes = checks.whole("processes", processes, 1)
+    bytes_per_second = checks.real("bytes_per_second", bytes_per_second, above=0, finite=False)
+    latency = checks.real("latency", latency, least=0)
     rounds = 2 * (processes - 1)
     return rounds * (latency + message / processes / bytes_per_second)
 
@@ -251,7 +268,16 @@ def exchanges(
         projection: P.
         parameters: how many numbers are trained.
         norms: the channels C of each synchronised BatchNorm.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
+    processes, batch = checks.whole("processes", processes, 1), checks.whole("batch", batch, 1)
+    projection = checks.whole("projection", projection, 1)
+    parameters = checks.whole("parameters", parameters, 0)
+    if isinstance(norms, str) or not isinstance(norms, Sequence):
+        raise checks.wrong("norms", "a list of numbers of channels", norms)
+    norms = [checks.whole(f"norms[{i}]", channels, 1) for i, channels in enumerate(norms)]
     numbers = {
         "NT-Xent": [batch * projection] * 4 + [1] * 2,
         "Barlow Twins": [projection] * 12 + [projection**2] * 2,

@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmlite import checks
+
 FASHION_CLASSES = (
     "T-shirt/top",
     "Trouser",
@@ -32,6 +34,7 @@ FASHION_CLASSES = (
     "Ankle boot",
 )
 FASHION_SHA256 = "5bd2701e11b038dd60d4e3bcc3fc9ceeb63d7b754fc80b75cfd492899a5d1a00"
+UNPACK = "unpack the zip again"
 TEXTURE_FREQUENCIES = 3  # cosines of 0, 1 and 2 half-waves along each axis: 9 smooth modes
 
 
@@ -94,6 +97,11 @@ class ImageSet:
                     f"images lie on {self.images.device}, {name} on {value.device}; `.to(device)` "
                     "of the set moves all"
                 )
+        checks.text("name", self.name)
+        if not isinstance(self.classes, (tuple, list)) or not all(
+            isinstance(name, str) for name in self.classes
+        ):
+            raise checks.wrong("classes", "a tuple of names, a string each", self.classes)
         if self.images.dtype != torch.uint8 or self.images.dim() != 4:
             raise ValueError(
                 f"images must be uint8 of shape [N, C, H, W], "
@@ -113,8 +121,8 @@ class ImageSet:
                 )
         nuisance = self.nuisance
         if nuisance is not None and (
-            nuisance.dim() != 2
-            or not nuisance.is_floating_point()
+            not checks.is_float(nuisance)
+            or nuisance.dim() != 2
             or len(nuisance) != len(self.images)
         ):
             raise ValueError(
@@ -133,6 +141,15 @@ class ImageSet:
         """`[int]` gives (image uint8 [C, H, W], label); a slice, list or tensor an `ImageSet`."""
         if isinstance(index, Tensor) and index.dim() == 0 and index.dtype != torch.bool:
             index = int(index)
+        kinds = (int, np.integer, slice, list, range, np.ndarray, Tensor)
+        if isinstance(index, bool) or not isinstance(index, kinds):
+            raise checks.wrong(
+                "index", "a whole number, a slice, or a list or tensor of whole numbers", index
+            )
+        if isinstance(index, (list, range, np.ndarray)):
+            index = _places(index)
+        if isinstance(index, Tensor) and (index.is_floating_point() or index.dim() != 1):
+            raise checks.wrong("index", "a tensor of whole numbers or of truth values, [M]", index)
         if isinstance(index, (int, np.integer)):
             return self.images[index], int(self.labels[index])
         nuisance = None if self.nuisance is None else self.nuisance[index]
@@ -141,7 +158,12 @@ class ImageSet:
         )
 
     def to(self, device: torch.device | str) -> "ImageSet":
-        """Return the same images on `device`."""
+        """Return the same images on `device`.
+
+        Raises:
+            ValueError: this machine has no such device.
+        """
+        device = torch.device("meta") if str(device) == "meta" else checks.device("device", device)
         nuisance = None if self.nuisance is None else self.nuisance.to(device)
         return replace(
             self, images=self.images.to(device), labels=self.labels.to(device), nuisance=nuisance
@@ -179,6 +201,10 @@ def load(
         ValueError: an unknown name or split, or a size that the set does not have.
         DataError: a file is missing or damaged.
     """
+    checks.text("name", name)
+    checks.text("split", split)
+    size = None if size is None else checks.whole("size", size, 1)
+    seed, download = checks.seed(seed), checks.flag("download", download)
     if name != "fashion" and name not in _SOURCES:
         known = ", ".join(["fashion", *_SOURCES])
         raise ValueError(f"there is no data set {name!r}; the sets are: {known}")
@@ -188,7 +214,8 @@ def load(
     if name == "fashion":
         whole = _load_shipped(split)
     else:
-        folder = Path(root or os.environ.get("MMLITE_DATA", "data"))
+        folder = os.environ.get("MMLITE_DATA") or "data"
+        folder = checks.path("MMLITE_DATA", folder) if root is None else checks.path("root", root)
         whole = _load_from_folder(name, split, folder, download)
     return whole if size is None else balanced_subset(whole, size, seed)
 
@@ -199,9 +226,9 @@ def balanced_subset(image_set: ImageSet, size: int, seed: int = 0) -> ImageSet:
     Raises:
         ValueError: `size` is not between 1 and the number of images.
     """
-    if not 1 <= size <= len(image_set):
-        raise ValueError(f"size must be between 1 and {len(image_set):,}, got {size:,}")
-    generator = torch.Generator().manual_seed(seed)
+    check_image_set("image_set", image_set)
+    size = checks.whole("size", size, 1, len(image_set))
+    generator = torch.Generator().manual_seed(checks.seed(seed))
     order = torch.randperm(len(image_set), generator=generator)
     labels = image_set.labels.cpu()[order]
     # An image's place among the shuffled images of its class: taking the lowest places first
@@ -213,6 +240,19 @@ def balanced_subset(image_set: ImageSet, size: int, seed: int = 0) -> ImageSet:
     chosen = order[place.argsort(stable=True)[:size]]
     shuffled = chosen[torch.randperm(size, generator=generator)]
     return image_set[shuffled.to(image_set.device)]
+
+
+def check_image_set(name: str, value: ImageSet) -> None:
+    """Raise a ValueError unless a value is an `ImageSet`."""
+    checks.instance(name, value, ImageSet, "an ImageSet, as mmlite.load returns")
+
+
+def _places(index) -> Tensor:
+    """Return an index of several images as a tensor."""
+    try:
+        return torch.as_tensor(np.asarray(index, dtype=None if len(index) else np.int64))
+    except (TypeError, ValueError) as error:
+        raise checks.wrong("index", "whole numbers or truth values", index) from error
 
 
 def _load_shipped(split: str) -> ImageSet:
@@ -236,6 +276,14 @@ def _load_shipped(split: str) -> ImageSet:
 def _load_from_folder(name: str, split: str, root: Path, download: bool) -> ImageSet:
     try:
         images, labels, classes = _SOURCES[name](root, split, download)
+        found = ImageSet(
+            torch.as_tensor(np.ascontiguousarray(images)),
+            torch.as_tensor(np.asarray(labels)).long(),
+            tuple(classes),
+            name=f"{name}/{split}",
+        )
+        if split != "unlabeled" and bool((found.labels < 0).any()):
+            raise ValueError(f"an image of {split} has no label")
     except DataError:
         raise
     # whatever a missing, truncated or foreign file makes torchvision or PIL raise
@@ -251,12 +299,7 @@ def _load_from_folder(name: str, split: str, root: Path, download: bool) -> Imag
             f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no detail'})"
             f"; {fetch}, or pass root= or set MMLITE_DATA to the folder that has it"
         ) from error
-    return ImageSet(
-        torch.as_tensor(np.ascontiguousarray(images)),
-        torch.as_tensor(np.asarray(labels)).long(),
-        tuple(classes),
-        name=f"{name}/{split}",
-    )
+    return found
 
 
 def _fashion_mnist(root: Path, split: str, download: bool):
@@ -284,31 +327,107 @@ def _tiny_imagenet(root: Path, split: str, download: bool):
     from PIL import Image
 
     folder = root / "tiny-imagenet-200"
-    wnids = (folder / "wnids.txt").read_text().split()
-    lines = (folder / "words.txt").read_text().splitlines()
-    words = dict(line.split("\t", 1) for line in lines if "\t" in line)
-    label_of = {wnid: label for label, wnid in enumerate(wnids)}
+    wnids, classes = _tiny_imagenet_classes(folder)
     if split == "train":
-        files = [
-            (path, label_of[wnid])
-            for wnid in wnids
-            for path in sorted((folder / "train" / wnid / "images").glob("*.JPEG"))
-        ]
+        files = _tiny_imagenet_train(folder, wnids)
     else:  # the published test images have no labels: the validation images stand in
-        rows = (folder / "val" / "val_annotations.txt").read_text().splitlines()
-        pairs = [row.split("\t")[:2] for row in rows]
-        files = [(folder / "val" / "images" / name, label_of[wnid]) for name, wnid in pairs]
-    if not files:
-        raise DataError(f"tiny-imagenet has no {split} images in {folder}; unpack the zip again")
+        files = _tiny_imagenet_val(folder, wnids)
     images = []
     for path, _ in files:
         try:
             with Image.open(path) as image:
                 images.append(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
         except OSError as error:
-            raise DataError(f"{path} is missing or damaged; unpack the zip again") from error
-    classes = [words.get(wnid, wnid).split(",")[0] for wnid in wnids]
+            raise DataError(f"{path} is missing or damaged; {UNPACK}") from error
     return np.stack(images), [label for _, label in files], classes
+
+
+def _tiny_imagenet_classes(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the classes' WordNet ids and names."""
+    wnids = (folder / "wnids.txt").read_text().split()
+    lines = (folder / "words.txt").read_text().splitlines()
+    words = dict(line.split("\t", 1) for line in lines if "\t" in line)
+    if not wnids:
+        raise DataError(f"{folder / 'wnids.txt'} names no class; {UNPACK}")
+    if twice := sorted({wnid for wnid in wnids if wnids.count(wnid) > 1}):
+        raise DataError(f"{folder / 'wnids.txt'} names {twice[0]} twice; {UNPACK}")
+    _refuse_missing(
+        [wnid for wnid in wnids if wnid not in words],
+        f"of the {len(wnids)} classes of wnids.txt have no name in {folder / 'words.txt'}",
+    )
+    return wnids, [words[wnid].split(",")[0] for wnid in wnids]
+
+
+def _tiny_imagenet_train(folder: Path, wnids: list[str]) -> list[tuple[Path, int]]:
+    """Return the training images with their labels, every class whole.
+
+    A class is whole if it has as many images as any other, all that its list of boxes names, and
+    numbers without a gap: so a small set in this format can be told from the rest of a large one.
+    """
+    train = folder / "train"
+    _refuse_missing(
+        [wnid for wnid in wnids if not (train / wnid).is_dir()],
+        f"of the {len(wnids)} classes of wnids.txt have no folder in {train}",
+    )
+    there = [path.name for path in sorted(train.iterdir()) if path.is_dir()]
+    _refuse_missing(
+        [name for name in there if name not in wnids and name[0] not in "._"],
+        f"of the {len(there)} folders in {train} are no class of wnids.txt",
+    )
+    of_class = [_jpegs(train / wnid / "images") for wnid in wnids]
+    most = max(1, *(len(paths) for paths in of_class))
+    missing = [
+        f"{wnid} ({len(paths)})"
+        for wnid, paths in zip(wnids, of_class, strict=True)
+        if len(paths) < most or _promised(train / wnid, wnid, paths) - {p.name for p in paths}
+    ]
+    _refuse_missing(
+        missing,
+        f"of the {len(wnids)} classes in {train} lack images: the fullest has {most}, and some",
+    )
+    return [(path, label) for label, paths in enumerate(of_class) for path in paths]
+
+
+def _promised(folder: Path, wnid: str, paths: list[Path]) -> set[str]:
+    """Return the images that a class's list of boxes names, and those up to its highest number."""
+    boxes = folder / f"{wnid}_boxes.txt"
+    rows = boxes.read_text().splitlines() if boxes.exists() else []
+    numbers = [path.stem.removeprefix(f"{wnid}_") for path in paths]
+    highest = max((int(number) for number in numbers if number.isdecimal()), default=-1)
+    listed = {row.split("\t")[0] for row in rows if row.strip()}
+    return listed | {f"{wnid}_{number}.JPEG" for number in range(highest + 1)}
+
+
+def _tiny_imagenet_val(folder: Path, wnids: list[str]) -> list[tuple[Path, int]]:
+    """Return the validation images with their labels: all that the list names, and no other."""
+    annotations, images = folder / "val" / "val_annotations.txt", folder / "val" / "images"
+    rows = [row.split("\t") for row in annotations.read_text().splitlines() if row.strip()]
+    if not rows or any(len(row) < 2 for row in rows):
+        raise DataError(f"{annotations} is empty or damaged; {UNPACK}")
+    label_of = {wnid: label for label, wnid in enumerate(wnids)}
+    named, there = {row[0] for row in rows}, {path.name for path in _jpegs(images)}
+    for faults, what in (
+        (named - there, f"of the {len(named)} images of {annotations.name} are not in {images}"),
+        (there - named, f"of the {len(there)} images in {images} are not in {annotations.name}"),
+        (
+            {row[1] for row in rows} - set(wnids),
+            f"classes of {annotations} are not among the {len(wnids)} of wnids.txt",
+        ),
+    ):
+        _refuse_missing(sorted(faults), what)
+    return [(images / name, label_of[wnid]) for name, wnid, *_ in rows]
+
+
+def _jpegs(folder: Path) -> list[Path]:
+    """Return a folder's images; not the files ._x.JPEG, in which macOS keeps its own notes."""
+    return sorted(path for path in folder.glob("*.JPEG") if not path.name.startswith("."))
+
+
+def _refuse_missing(names: list[str], what: str) -> None:
+    """Raise a DataError that counts what is missing and names the first few, unless none is."""
+    if names:
+        few = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        raise DataError(f"tiny-imagenet is not whole: {len(names)} {what} ({few}); {UNPACK}")
 
 
 _SOURCES: dict[str, Callable] = {
@@ -341,11 +460,11 @@ def plant_background(image_set: ImageSet, strength: float, seed: int = 0) -> Ima
     Raises:
         ValueError: the strength is outside 0..1, or the images have another number of channels.
     """
-    if not 0 <= strength <= 1:
-        raise ValueError(f"strength must be between 0 and 1, got {strength}")
+    check_image_set("image_set", image_set)
+    strength, seed = checks.real("strength", strength, least=0, most=1), checks.seed(seed)
     count, channels, height, width = image_set.images.shape
     if channels not in (1, 3):
-        raise ValueError(f"plant_background takes images with 1 or 3 channels, got {channels}")
+        raise ValueError(f"image_set must have images of 1 or 3 channels, got {channels}")
     generator = torch.Generator().manual_seed(seed ^ zlib.crc32(image_set.name.encode()))
     modes = _cosine_modes(height, width)  # [9, H * W]
     frequency = torch.arange(TEXTURE_FREQUENCIES)

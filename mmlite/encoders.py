@@ -8,12 +8,14 @@ CPU cores (`benchmarks/encoders.py`) and what GPUs with tensor cores prefer.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mmlite import checks
 from mmlite.data import ImageSet
+from mmlite.views import check_range
 
 
 class ChannelsLast(nn.Module):
@@ -21,12 +23,6 @@ class ChannelsLast(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.contiguous(memory_format=torch.channels_last)
-
-
-def _check_sizes(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {size!r}")
 
 
 def small_conv(channels: int = 3, dim: int = 128) -> nn.Module:
@@ -45,7 +41,7 @@ def small_conv(channels: int = 3, dim: int = 128) -> nn.Module:
     Raises:
         ValueError: a size below 1.
     """
-    _check_sizes(channels=channels, dim=dim)
+    channels, dim = checks.whole("channels", channels, 1), checks.whole("dim", dim, 1)
     layers: list[nn.Module] = [ChannelsLast()]
     widths = [channels, 32, 64, 128, dim]
     for width_in, width_out, stride in zip(widths, widths[1:], (2, 2, 2, 1), strict=False):
@@ -74,9 +70,9 @@ def resnet18(channels: int = 3, dim: int = 512) -> nn.Module:
     Raises:
         ValueError: a size below 1.
     """
+    channels, dim = checks.whole("channels", channels, 1), checks.whole("dim", dim, 1)
     from torchvision.models import resnet18 as torchvision_resnet18
 
-    _check_sizes(channels=channels, dim=dim)
     network = torchvision_resnet18(weights=None)
     network.conv1 = nn.Conv2d(channels, 64, 3, stride=1, padding=1, bias=False)
     nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
@@ -99,7 +95,8 @@ def projector(dim_in: int, dim_hidden: int, dim_out: int) -> nn.Module:
     Raises:
         ValueError: a size below 1.
     """
-    _check_sizes(dim_in=dim_in, dim_hidden=dim_hidden, dim_out=dim_out)
+    dim_in, dim_out = checks.whole("dim_in", dim_in, 1), checks.whole("dim_out", dim_out, 1)
+    dim_hidden = checks.whole("dim_hidden", dim_hidden, 1)
     return nn.Sequential(
         nn.Linear(dim_in, dim_hidden, bias=False),
         nn.BatchNorm1d(dim_hidden),
@@ -128,36 +125,92 @@ def uncompiled(*modules: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def encode(encoder: nn.Module, image_set: ImageSet, batch_size: int = 1000) -> Tensor:
+def encode(encoder: nn.Module, image_set: ImageSet | Tensor, batch_size: int = 1000) -> Tensor:
     """Return the representations h float32 [N, D] of a whole set of images, in evaluation mode.
 
     The images are taken as they are (no views), on the encoder's own device; its training mode
     comes back as it was. An encoder of another precision than float32 computes in its own.
 
+    Args:
+        encoder: from float [N, C, H, W] in 0..1 to one tensor float [N, D].
+        image_set: the images; also their tensor alone, uint8 or float in 0..1, [N, C, H, W].
+        batch_size: images that go through the encoder at once.
+
     Raises:
-        ValueError: `batch_size` is below 1, or the encoder takes another number of channels.
+        ValueError: an argument is another thing, or the encoder takes another number of channels,
+            or returns something other than one row of numbers for each image.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    first = next(encoder.parameters(), None)
-    where = image_set.device if first is None else first.device
+    checks.module("encoder", encoder)
+    images, name = _images(image_set)
+    batch_size = checks.whole("batch_size", batch_size, 1)
+    first = next((p for p in encoder.parameters() if p.is_floating_point()), None)
+    where = images.device if first is None else first.device
     dtype = torch.float32 if first is None else first.dtype
     modes = {module: module.training for module in encoder.modules()}
     encoder.eval()
     try:
-        batches = image_set.images.split(batch_size)
         with uncompiled(encoder):
-            pixels = ((batch.to(where).float() / 255).to(dtype) for batch in batches)
-            return torch.cat([encoder(x).float() for x in pixels])
+            pixels = (
+                _in_unit_range(batch.to(where)).to(dtype) for batch in images.split(batch_size)
+            )
+            rows = [_rows(encoder(x), len(x)) for x in pixels]
     except RuntimeError as error:
         convolution = next((m for m in encoder.modules() if isinstance(m, nn.Conv2d)), None)
-        channels = image_set.images.shape[1]
+        channels = images.shape[1]
         if convolution is None or convolution.in_channels == channels:
             raise
         raise ValueError(
             f"the encoder takes images of {convolution.in_channels} channels, and "
-            f"{image_set.name} has {channels}"
+            f"{name} has {channels}"
         ) from error
     finally:
         for module, mode in modes.items():
             module.training = mode
+    if len({h.shape[1] for h in rows}) > 1:
+        widths = sorted({h.shape[1] for h in rows})
+        raise ValueError(f"the encoder returned h [N, D] with D = {widths[0]} and {widths[-1]}")
+    return torch.cat(rows)
+
+
+def _images(image_set: ImageSet | Tensor) -> tuple[Tensor, str]:
+    """Return the images [N, C, H, W] of a set or of a tensor, and what to call them."""
+    if isinstance(image_set, ImageSet):
+        return image_set.images, image_set.name
+    wanted = "an ImageSet, or a tensor [N, C, H, W] of uint8, or of float in 0..1"
+    images = checks.instance("image_set", image_set, Tensor, wanted)
+    if images.dim() != 4 or not (images.dtype == torch.uint8 or checks.is_float(images)):
+        raise checks.wrong("image_set", wanted, images)
+    if images.dtype != torch.uint8:
+        check_range(images, "image_set")
+    return images, "image_set"
+
+
+def _in_unit_range(images: Tensor) -> Tensor:
+    return images.float() / 255 if images.dtype == torch.uint8 else images.float()
+
+
+def _rows(h: Any, count: int) -> Tensor:
+    """Return what an encoder made of `count` images as float32 [N, D], or say what to mend."""
+    wanted = f"the encoder must return one tensor float [N, D], here with N = {count}"
+    if not isinstance(h, Tensor):
+        names = list(h.keys()) if hasattr(h, "keys") else []
+        held = f" with {', '.join(map(str, names))}" if names else ""
+        raise ValueError(
+            f"{wanted}; it returned {checks.shown(h)}{held}. Wrap it in a torch.nn.Module whose "
+            "forward picks one tensor of that"
+        )
+    if not checks.is_float(h):
+        raise ValueError(f"{wanted}; it returned {checks.shown(h)}")
+    if h.dim() == 4 and len(h) == count:
+        raise ValueError(
+            f"{wanted}; it returned {checks.shown(h)}, a map for each image. Pool it: "
+            "torch.nn.Sequential(encoder, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())"
+        )
+    if h.dim() == 3 and len(h) == count:
+        raise ValueError(
+            f"{wanted}; it returned {checks.shown(h)}, several rows for each image. Wrap it in a "
+            "torch.nn.Module whose forward takes their mean or the first of them"
+        )
+    if h.dim() != 2 or len(h) != count:
+        raise ValueError(f"{wanted}; it returned {checks.shown(h)}")
+    return h.float()

@@ -8,17 +8,42 @@ are compared, `paired_difference` gives the interval over seeds.
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
+from typing import NamedTuple, TypeVar
 
 import torch
-from scipy import stats
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmlite import checks
+
+Reader = TypeVar("Reader", bound=Callable)
 CHUNK = 2**25  # similarities held at once: 134 MB in float32
 
 
+def frozen(reader: Reader) -> Reader:
+    """Let a function that reads representations follow no graph, whatever mode it is called in.
+
+    Its value is the same for representations that carry a graph, within `torch.inference_mode`
+    and under autocast; nothing in it leaves a gradient behind.
+    """
+
+    @wraps(reader)
+    def alone(*arguments, **named):
+        # a probe trains, which inference mode would forbid; autocast would round similarities
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+            torch.autocast("cpu", enabled=False),
+            torch.autocast("cuda", enabled=False),
+        ):
+            return reader(*arguments, **named)
+
+    return alone
+
+
+@frozen
 def neighbours(train_h: Tensor, query_h: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return the k nearest training rows of each query by cosine similarity, nearest first.
 
@@ -39,12 +64,12 @@ def neighbours(train_h: Tensor, query_h: Tensor, k: int) -> tuple[Tensor, Tensor
     check_features("train_h", train_h)
     check_features("query_h", query_h)
     train_h, query_h = alike("query_h", train_h, query_h)
-    if not 1 <= k <= len(train_h):
-        raise ValueError(f"k must be between 1 and the {len(train_h)} training rows, got {k}")
+    k = checks.whole("k", k, 1, len(train_h))
     pieces = list(_nearest(_unit(train_h), _unit(query_h), k))
     return torch.cat([s for s, _ in pieces]), torch.cat([i for _, i in pieces])
 
 
+@frozen
 def knn_accuracy(
     train_h: Tensor,
     train_labels: Tensor,
@@ -74,8 +99,7 @@ def knn_accuracy(
     """
     check_labelled("train", train_h, train_labels)
     check_labelled("test", test_h, test_labels)
-    if not temperature > 0:
-        raise ValueError(f"temperature must be greater than 0, got {temperature}")
+    temperature = checks.real("temperature", temperature, above=0, finite=False)
     similarity, index = neighbours(train_h, test_h, k)
     winner = vote(similarity, train_labels[index], int(train_labels.max()) + 1, temperature)
     return float((winner == test_labels).float().mean())
@@ -116,6 +140,7 @@ def largest(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return value, candidates.gather(1, place)
 
 
+@frozen
 def linear_probe_accuracy(
     train_h: Tensor,
     train_labels: Tensor,
@@ -146,8 +171,7 @@ def linear_probe_accuracy(
     check_labelled("train", train_h, train_labels)
     check_labelled("test", test_h, test_labels)
     train_h, test_h = alike("test_h", train_h, test_h)
-    if not weight_decay > 0:
-        raise ValueError(f"weight_decay must be greater than 0, got {weight_decay}")
+    weight_decay = checks.real("weight_decay", weight_decay, above=0)
     mean, deviation = train_h.mean(0), train_h.std(0, correction=0)
     # a constant dimension says nothing; what rounding leaves of its deviation must not blow it up
     constant = deviation <= 1e-6 * mean.abs().clamp(min=1e-6)
@@ -157,6 +181,7 @@ def linear_probe_accuracy(
     return float((predicted.argmax(1) == test_labels).float().mean())
 
 
+@frozen
 def few_label_accuracy(
     train_h: Tensor,
     train_labels: Tensor,
@@ -189,10 +214,9 @@ def few_label_accuracy(
         ValueError: shapes, types or values are wrong, or a class has fewer images.
     """
     check_labelled("train", train_h, train_labels)
-    if per_class < 1 or draws < 1:
-        raise ValueError(
-            f"per_class and draws must be at least 1, got per_class={per_class}, draws={draws}"
-        )
+    check_labelled("test", test_h, test_labels)
+    per_class, draws = checks.whole("per_class", per_class, 1), checks.whole("draws", draws, 1)
+    generator = torch.Generator().manual_seed(checks.seed(seed))
     classes, counts = train_labels.cpu().unique(return_counts=True)
     if int(counts.min()) < per_class:
         rare = int(classes[counts.argmin()])
@@ -200,7 +224,6 @@ def few_label_accuracy(
             f"class {rare} has {int(counts.min())} training images, fewer than "
             f"per_class={per_class}"
         )
-    generator = torch.Generator().manual_seed(seed)
     accuracies = []
     for _ in range(draws):
         order = torch.randperm(len(train_labels), generator=generator)
@@ -237,18 +260,28 @@ def paired_difference(a: Sequence[float], b: Sequence[float], confidence: float 
         ValueError: the lengths differ, there are fewer than 2 pairs, a number is NaN or infinite,
             or the confidence is off.
     """
+    a, b = _numbers("a", a), _numbers("b", b)
     if len(a) != len(b) or len(a) < 2:
         raise ValueError(f"a and b need the same length of at least 2, got {len(a)} and {len(b)}")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
+    confidence = checks.real("confidence", confidence, above=0, below=1)
     difference = torch.tensor(a, dtype=torch.float64) - torch.tensor(b, dtype=torch.float64)
-    if not bool(difference.isfinite().all()):
-        place = int(difference.isfinite().logical_not().nonzero()[0])
-        raise ValueError(f"a or b is not finite: pair {place} is {a[place]} and {b[place]}")
+    from scipy import stats  # here, because it takes seconds
+
     mean = float(difference.mean())
     error = float(difference.std()) / len(a) ** 0.5
     reach = float(stats.t.ppf((1 + confidence) / 2, len(a) - 1)) * error
     return Interval(mean, mean - reach, mean + reach)
+
+
+def _numbers(name: str, values: Sequence[float]) -> list[float]:
+    """Return the finite numbers of a list, tuple, array or tensor [N]."""
+    if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
+        raise checks.wrong(name, "one number for each seed", values)
+    listed = values.tolist() if hasattr(values, "tolist") else values
+    if not isinstance(listed, Sequence):
+        raise checks.wrong(name, "one number for each seed", values)
+    plain = (v.item() if isinstance(v, Tensor) and v.dim() == 0 else v for v in listed)
+    return [checks.real(f"{name}[{place}]", value) for place, value in enumerate(plain)]
 
 
 def _unit(h: Tensor) -> Tensor:
@@ -263,6 +296,7 @@ def _nearest(train_u: Tensor, query_u: Tensor, k: int) -> Iterator[tuple[Tensor,
 
 def _logistic_regression(x: Tensor, labels: Tensor, weight_decay: float) -> tuple[Tensor, Tensor]:
     """Return weights [classes, D] and bias [classes] at the minimum of the convex objective."""
+    labels = labels.clone()  # of one from inference mode, which no backward pass may keep
     classes = int(labels.max()) + 1
     weight = x.new_zeros(classes, x.shape[1], requires_grad=True)
     bias = x.new_zeros(classes, requires_grad=True)
@@ -290,16 +324,17 @@ def _logistic_regression(x: Tensor, labels: Tensor, weight_decay: float) -> tupl
         warnings.warn(
             f"the linear probe has not converged (steepest gradient {steepest:.1e}); "
             "a larger weight_decay helps",
-            stacklevel=3,
+            stacklevel=4,
         )
     return weight.detach(), bias.detach()
 
 
 def check_features(name: str, h: Tensor) -> None:
     """Raise a ValueError unless h is a finite float [N, D] that is not empty."""
-    if not isinstance(h, Tensor) or h.dim() != 2 or not h.is_floating_point() or not h.numel():
-        shape = f"{h.dtype} {list(h.shape)}" if isinstance(h, Tensor) else type(h).__name__
-        raise ValueError(f"{name} must be a float tensor [N, D] that is not empty, got {shape}")
+    if not checks.is_float(h) or h.dim() != 2 or not h.numel():
+        raise checks.wrong(name, "a float tensor [N, D] that is not empty", h)
+    if h.is_meta:
+        raise ValueError(f"{name} lies on the device meta, where there are no values to read")
     if not bool(h.isfinite().all()):
         raise ValueError(f"{name} holds NaN or infinities; was its encoder's training stable?")
 

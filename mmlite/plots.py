@@ -22,8 +22,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from mmlite import checks
 from mmlite.costs import Limits
-from mmlite.data import ImageSet, plant_background
+from mmlite.data import ImageSet, check_image_set, plant_background
 from mmlite.views import TwoViews, check_range
 
 MARKERS = "os^Dvx*"
@@ -51,7 +52,8 @@ class Picture:
     """
 
     def __init__(self, figure: Figure, alt: str) -> None:
-        if not alt.strip():
+        checks.instance("figure", figure, Figure, "a matplotlib Figure")
+        if not checks.text("alt", alt).strip():
             raise ValueError("a picture needs alternative text: say in a sentence what it shows")
         self.alt = alt
         buffer = io.BytesIO()
@@ -61,7 +63,7 @@ class Picture:
 
     def save(self, path: str | Path) -> None:
         """Write the picture as a PNG file."""
-        Path(path).write_bytes(self.png)
+        checks.path("path", path).write_bytes(self.png)
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
         # JupyterLab drops the alt text of image/png outputs, so the picture goes in as HTML.
@@ -77,16 +79,49 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def _array(values: Tensor):
-    """Return a tensor as NumPy's array, whatever its precision and place.
+def _texts(**named: str) -> None:
+    for name, value in named.items():
+        checks.text(name, value)
+
+
+def _mapping(name: str, value: Mapping, empty: bool = False) -> None:
+    """Raise a ValueError unless it is a mapping from names, and not an empty one."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise checks.wrong(name, "a mapping from names", value)
+    if not value and not empty:
+        raise checks.wrong(name, "a mapping with at least one entry", value)
+
+
+def _numbers(name: str, values: Sequence[float]) -> list[float]:
+    """Return the numbers of a list, tuple, array or tensor; NaN leaves a gap in a line."""
+    listed = values.tolist() if hasattr(values, "tolist") else values
+    if isinstance(listed, str) or not isinstance(listed, (Sequence, range)):
+        raise checks.wrong(name, "a list of numbers", values)
+    return [
+        value if value != value else checks.real(f"an entry of {name}", value, finite=False)
+        for value in listed
+    ]
+
+
+def _pair(name: str, value: tuple) -> tuple:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise checks.wrong(name, "a pair", value)
+    return tuple(value)
+
+
+def _array(name: str, values: Tensor):
+    """Return a tensor [M] as NumPy's array, whatever its precision and place.
 
     Raises:
-        ValueError: it holds NaN or infinities, which a picture leaves out in silence.
+        ValueError: it is no such tensor, or holds NaN or infinities, which a picture leaves out in
+            silence.
     """
+    if not isinstance(values, Tensor) or values.dim() != 1 or values.is_complex():
+        raise checks.wrong(name, "a tensor of numbers [M]", values)
     values = values.detach().cpu()
     values = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
     if not bool(values.isfinite().all()):
-        raise ValueError("there is NaN or an infinity among the values to draw")
+        raise ValueError(f"there is NaN or an infinity in {name}, which cannot be drawn")
     return values.numpy()
 
 
@@ -105,12 +140,16 @@ def image_grid(
     Raises:
         ValueError: the images have another shape, type or range, or there is no column.
     """
-    if images.dim() != 4 or images.shape[1] not in (1, 3) or columns < 1:
+    checks.tensor("images", images, "a tensor [N, C, H, W]")
+    columns, scale = checks.whole("columns", columns, 1), checks.real("scale", scale, above=0)
+    if isinstance(titles, str) or not isinstance(titles, Sequence):
+        raise checks.wrong("titles", "a list of strings", titles)
+    _texts(alt=alt, **{f"titles[{i}]": title for i, title in enumerate(titles)})
+    if images.dim() != 4 or images.shape[1] not in (1, 3) or not images.numel():
         raise ValueError(
-            "image_grid takes images [N, C, H, W] with C = 1 or 3, and at least 1 column, got "
-            f"{list(images.shape)} and {columns}"
+            f"image_grid takes images [N, C, H, W] with C = 1 or 3, got {list(images.shape)}"
         )
-    if images.dtype != torch.uint8 and not images.is_floating_point():
+    if images.dtype != torch.uint8 and not checks.is_float(images):
         raise ValueError(f"images must be uint8 or float, got {images.dtype}")
     pixels = images.detach().cpu()
     pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
@@ -138,7 +177,16 @@ def matrices(named: Mapping[str, Tensor], alt: str, least: float = -1.0) -> Pict
         alt: alternative text.
         least: −1 for correlations, drawn from blue through white to red; 0 for shares, drawn from
             white to blue.
+
+    Raises:
+        ValueError: an argument is another thing.
     """
+    _mapping("named", named)
+    _texts(alt=alt)
+    least = checks.real("least", least, least=-1, most=0)
+    for matrix in named.values():
+        if not isinstance(matrix, Tensor) or matrix.dim() != 2 or matrix.is_complex():
+            raise checks.wrong("each of named", "a tensor [D, E]", matrix)
     with mpl.rc_context(LOOK):
         figure = Figure(figsize=(2.6 * len(named) + 0.7, 2.9), layout="constrained")
         axes = figure.subplots(1, len(named), squeeze=False)[0]
@@ -155,10 +203,17 @@ def matrices(named: Mapping[str, Tensor], alt: str, least: float = -1.0) -> Pict
 def histogram(
     values: Tensor, xlabel: str, alt: str, references: Mapping[str, float], title: str = ""
 ) -> Picture:
-    """Draw how often values [M] occur, with a named vertical line at each reference."""
+    """Draw how often values [M] occur, with a named vertical line at each reference.
+
+    Raises:
+        ValueError: an argument is another thing, or a value is NaN or infinite.
+    """
+    _texts(xlabel=xlabel, alt=alt, title=title)
+    _mapping("references", references, empty=True)
+    references = {name: checks.real("references", value) for name, value in references.items()}
     with mpl.rc_context(LOOK):
         figure, axes = _axes(5.5, 2.8)
-        axes.hist(_array(values), bins=30, color=COLOURS[5], edgecolor="white")
+        axes.hist(_array("values", values), bins=30, color=COLOURS[5], edgecolor="white")
         looks = zip(cycle(COLOURS[1:]), cycle(("-", "--", ":", "-.")), strict=False)
         for (name, value), (colour, style) in zip(references.items(), looks, strict=False):
             axes.axvline(value, color=colour, linestyle=style, linewidth=2, label=name)
@@ -171,11 +226,23 @@ def histogram(
 def points(
     series: Mapping[str, tuple[Tensor, Tensor]], xlabel: str, ylabel: str, alt: str
 ) -> Picture:
-    """Draw named sets of points, each a pair (x [D], y [D]), told apart by colour and marker."""
+    """Draw named sets of points, each a pair (x [D], y [D]), told apart by colour and marker.
+
+    Raises:
+        ValueError: an argument is another thing, or a value is NaN or infinite.
+    """
+    _mapping("series", series)
+    _texts(xlabel=xlabel, ylabel=ylabel, alt=alt)
+    series = {
+        name: [_array("series", part) for part in _pair("each of series", pair)]
+        for name, pair in series.items()
+    }
+    if any(len(x) != len(y) for x, y in series.values()):
+        raise ValueError("series must have as many x as y in each pair")
     with mpl.rc_context(LOOK):
         figure, axes = _axes(5.5, 3.2)
         for (name, (x, y)), marker in zip(series.items(), cycle(MARKERS), strict=False):
-            axes.scatter(_array(x), _array(y), label=name, marker=marker, s=18, alpha=0.7)
+            axes.scatter(x, y, label=name, marker=marker, s=18, alpha=0.7)
         axes.set(xlabel=xlabel, ylabel=ylabel)
         if len(series) > 1:  # beside the points, which lie anywhere
             figure.legend(loc="outside upper left", ncols=2)
@@ -193,7 +260,20 @@ def lines(
     """Draw one line for each named series over x, told apart by colour and by marker.
 
     `log` names the axes that are logarithmic: "", "x", "y" or "xy".
+
+    Raises:
+        ValueError: an argument is another thing, or a series is longer or shorter than x.
     """
+    _texts(xlabel=xlabel, ylabel=ylabel, alt=alt)
+    _mapping("series", series)
+    log = checks.choice("log", log, ("", "x", "y", "xy"))
+    x = _numbers("x", x)
+    series = {name: _numbers("series", values) for name, values in series.items()}
+    for name, values in series.items():
+        if len(values) != len(x):
+            raise ValueError(
+                f"series must have {len(x)} numbers each, as x has; {name!r} has {len(values)}"
+            )
     with mpl.rc_context(LOOK):
         figure, axes = _axes(5.5, 2.8)
         for (name, values), marker in zip(series.items(), cycle(MARKERS), strict=False):
@@ -217,7 +297,18 @@ def roofline(
 
     Both axes are logarithmic. The roof is what the machine can reach: along the slope bytes bound
     it, on the flat part operations.
+
+    Raises:
+        ValueError: an argument is another thing.
     """
+    checks.instance("limits", limits, Limits, "Limits, as measure_limits returns")
+    _mapping("points", points, empty=True)
+    _texts(alt=alt)
+    points = {
+        name: [_numbers("points", _pair("each of points", pair)) for pair in pairs]
+        for name, pairs in points.items()
+        if checks.instance("each of points", pairs, (list, tuple), "a list of pairs")
+    }
     ends = [x for pairs in points.values() for x, _ in pairs] + [limits.ridge]
     low, high = min(ends) / 2, max(ends) * 2
     roof = [low, limits.ridge, high]
@@ -257,7 +348,17 @@ def landscape(
         alt: alternative text.
         span: least and greatest value shown of both.
         title: a line above.
+
+    Raises:
+        ValueError: an argument is another thing.
     """
+    checks.function("function", function)
+    _mapping("paths", paths, empty=True)
+    _texts(xlabel=xlabel, ylabel=ylabel, alt=alt, title=title)
+    span = tuple(checks.real("span", end) for end in _pair("span", span))
+    for path in paths.values():
+        if not isinstance(path, Tensor) or path.dim() != 2 or path.shape[1] != 2 or len(path) < 2:
+            raise checks.wrong("each of paths", "a tensor of at least two points [K, 2]", path)
     axis = torch.linspace(*span, 61)
     points_of_grid = torch.cartesian_prod(axis, axis)
     values = function(points_of_grid).reshape(61, 61).T.detach().cpu()
@@ -286,7 +387,18 @@ def bars(
     reference: float | None = None,
     errors: Sequence[float] | None = None,
 ) -> Picture:
-    """Draw one horizontal bar for each name, with its value; `reference` is a dashed line."""
+    """Draw one horizontal bar for each name, with its value; `reference` is a dashed line.
+
+    Raises:
+        ValueError: an argument is another thing.
+    """
+    _mapping("values", values)
+    _texts(ylabel=ylabel, alt=alt)
+    values = {name: checks.real("values", value) for name, value in values.items()}
+    reference = None if reference is None else checks.real("reference", reference)
+    errors = None if errors is None else _numbers("errors", errors)
+    if errors is not None and len(errors) != len(values):
+        raise ValueError(f"errors must have {len(values)} numbers, one a bar, got {len(errors)}")
     with mpl.rc_context(LOOK):
         figure, axes = _axes(5.5, 0.5 + 0.4 * len(values))
         names = list(values)
@@ -311,6 +423,8 @@ class Dial:
     """
 
     def __init__(self, function: Callable[..., Picture], text: str, **sliders) -> None:
+        checks.function("function", function)
+        checks.text("text", text)
         from IPython.display import display
         from ipywidgets import interactive
 
@@ -341,9 +455,10 @@ def push_shares(similarity: Tensor, temperature: float) -> Picture:
     Raises:
         ValueError: τ is not greater than 0.
     """
-    if not temperature > 0:
-        raise ValueError(f"temperature must be greater than 0, got {temperature}")
-    ordered = similarity.detach().cpu().float().sort().values
+    temperature = checks.real("temperature", temperature, above=0)
+    ordered = torch.as_tensor(_array("similarity", similarity)).float().sort().values
+    if not len(ordered):
+        raise ValueError("similarity must hold at least one number, got none")
     share = torch.softmax(ordered / temperature, 0)
     hardest = math.ceil(len(share) / 10)
     part = float(share[-hardest:].sum())
@@ -371,7 +486,12 @@ def planted_views(garments: ImageSet, strength: float, jitter: float) -> Picture
         garments: a few images without a background.
         strength: the background's, 0 to 1.
         jitter: the views' colour jitter, 0 to 2.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
+    check_image_set("garments", garments)
+    jitter = checks.real("jitter", jitter, least=0, most=2)
     images = plant_background(garments, strength).images
     views = TwoViews(crop=(0.4, 1.0), jitter=jitter, grey=0.2 if jitter else 0.0)
     x1, x2 = views(images, torch.Generator().manual_seed(0))

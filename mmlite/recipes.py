@@ -11,7 +11,8 @@ accuracies has been measured yet.
 """
 
 from dataclasses import dataclass, field, fields, replace
-from numbers import Integral, Real
+
+from mmlite import checks
 
 METHODS = {
     "simclr": "NT-Xent alone",
@@ -24,11 +25,13 @@ ENCODERS = ("small_conv", "resnet18")
 PRECISIONS = ("float32", "bfloat16")
 
 
-def _number(
-    default: float, about: str, least: float = 0, above: bool = False, most: float = float("inf")
-):
-    """Return a field that the command line can set: at least (or above) `least`, at most `most`."""
-    bounds = {"least": least, "above": above, "most": most}
+TEXTS = ("name", "about", "data", "split")
+
+
+def _number(default: float | None, about: str, least: float | None = 0, **bounds: float):
+    """Return a field that the command line can set, within bounds as `mmlite.checks` has them."""
+    if "above" not in bounds:
+        bounds["least"] = least
     return field(default=default, metadata={"about": about, **bounds})
 
 
@@ -62,38 +65,34 @@ class Recipe:
     projection: int = _number(128, "width P of the projections", 1)
     epochs: int = _number(200, "passes over the images", 1)
     batch_size: int = _number(512, "images in a batch, of all processes together", 2)
-    learning_rate: float = _number(1e-3, "AdamW's, at its peak", above=True, most=1e30)
+    learning_rate: float = _number(1e-3, "AdamW's, at its peak", above=0, most=1e30)
     weight_decay: float = _number(1e-4, "AdamW's", most=1e30)
     warmup: float = _number(
         0.05, "share of the steps over which the learning rate rises", most=0.99
     )
-    crop: float = _number(0.2, "least share of an image that a view keeps", above=True, most=1)
+    crop: float = _number(0.2, "least share of an image that a view keeps", above=0, most=1)
     jitter: float = _number(0.4, "strength of the views' colour jitter", most=2)
-    temperature: float = _number(0.2, "τ of NT-Xent", above=True)
+    temperature: float = _number(0.2, "τ of NT-Xent", above=0)
     redundancy_weight: float = _number(0.02, "α, the weight of Barlow Twins in joint and metamask")
     off_diagonal: float = _number(0.05, "λ of Barlow Twins")
-    mask_learning_rate: float = _number(0.05, "Adam's, of the mask's logits", above=True, most=1e30)
+    mask_learning_rate: float = _number(0.05, "Adam's, of the mask's logits", above=0, most=1e30)
     virtual_lr: float = _number(0.1, "η, the virtual step of the schedule paper")
 
     def __post_init__(self) -> None:
+        own = {name: checks.text(name, getattr(self, name)) for name in TEXTS}
         for name, known in (("encoder", ENCODERS), ("precision", PRECISIONS)):
-            value = getattr(self, name)
-            if value not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+            own[name] = checks.choice(name, getattr(self, name), known)
+        if self.background is not None:
+            own["background"] = checks.real("background", self.background, least=0, most=1)
         for one in numbers():
-            value, least = getattr(self, one.name), one.metadata["least"]
+            value, bounds = getattr(self, one.name), dict(one.metadata)
+            del bounds["about"]
             if value is None and one.default is None:
                 continue
-            whole = "int" in str(one.type)
-            if not isinstance(value, Integral if whole else Real):
-                kind = "a whole number" if whole else "a number"
-                raise ValueError(f"{one.name} must be {kind}, got {value!r}")
-            above, most = one.metadata["above"], one.metadata["most"]
-            enough = least < value if above else least <= value
-            if not (enough and value <= most and value < float("inf")):
-                bound = f"a finite number {'greater than' if above else 'of at least'} {least:g}"
-                bound += f" and at most {most:g}" if most < float("inf") else ""
-                raise ValueError(f"{one.name} must be {bound}, got {value}")
+            check = checks.whole if "int" in str(one.type) else checks.real
+            own[one.name] = check(one.name, value, **bounds)
+        for name, value in own.items():  # Python's own values, in a dataclass that is frozen
+            object.__setattr__(self, name, value)
 
     def but(self, **changes) -> "Recipe":
         """Return the same recipe with other values."""

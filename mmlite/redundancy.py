@@ -5,12 +5,10 @@ dimension should agree with itself across two views and with no other dimension.
 numbers that say how many dimensions a representation really uses.
 """
 
-import math
-
 import torch
 from torch import Tensor
 
-from mmlite import processes
+from mmlite import checks, processes
 from mmlite.contrastive import check_finite, check_pair
 
 
@@ -55,8 +53,7 @@ def barlow_twins(z1: Tensor, z2: Tensor, off_diagonal: float = 5e-3) -> Tensor:
         ValueError: as `cross_correlation`, or `off_diagonal` is negative or not finite.
     """
     check_pair("barlow_twins", z1, z2)
-    if not 0 <= off_diagonal < math.inf:
-        raise ValueError(f"off_diagonal must be a finite number of at least 0, got {off_diagonal}")
+    off_diagonal = checks.real("off_diagonal", off_diagonal, least=0)
     n, dim = z1.shape
     z1, z2 = _of_one_type(z1, z2)
     with torch.autocast(z1.device.type, enabled=False):
@@ -71,6 +68,7 @@ def barlow_twins(z1: Tensor, z2: Tensor, off_diagonal: float = 5e-3) -> Tensor:
         return (1 - own).square().sum() + off_diagonal * others
 
 
+@torch.no_grad()
 def redundancy(h: Tensor) -> float:
     """Return how much dimensions repeat each other: the mean squared correlation of two of them.
 
@@ -84,7 +82,8 @@ def redundancy(h: Tensor) -> float:
     Raises:
         ValueError: as `cross_correlation`.
     """
-    check_pair("redundancy", h, h)
+    check_pair("redundancy", h, h, labels=("h", "h"))
+    h = h.detach()
     u = _standard_columns(h, "h")
     varying = int((u != 0).any(0).sum())
     if varying < 2:
@@ -111,7 +110,7 @@ def effective_rank(h: Tensor, centre: bool = False) -> float:
     Raises:
         ValueError: h is not a float matrix, or on a CPU holds NaN or infinities.
     """
-    p = _spectrum("effective_rank", h, centre)
+    p = _spectrum("effective_rank", "h", h, checks.flag("centre", centre))
     return float(torch.special.entr(p).sum().exp()) if bool(p.any()) else 0.0
 
 
@@ -125,9 +124,8 @@ def rankme(z: Tensor, epsilon: float = 1e-7) -> float:
     Raises:
         ValueError: as `effective_rank`, or ε is negative or not finite.
     """
-    if not 0 <= epsilon < math.inf:
-        raise ValueError(f"epsilon must be a finite number of at least 0, got {epsilon}")
-    p = _spectrum("rankme", z, centre=False)
+    epsilon = checks.real("epsilon", epsilon, least=0)
+    p = _spectrum("rankme", "z", z, centre=False)
     return float(torch.special.entr(p + epsilon).sum().exp()) if bool(p.any()) else 0.0
 
 
@@ -151,10 +149,12 @@ def _standard_columns(z: Tensor, name: str) -> Tensor:
     return centred * torch.where(constant, 0, torch.where(constant, 1, squared).rsqrt())
 
 
-def _spectrum(name: str, h: Tensor, centre: bool) -> Tensor:
+@torch.no_grad()
+def _spectrum(function: str, name: str, h: Tensor, centre: bool) -> Tensor:
     """Return the singular values of h in the device's widest float, summing to 1."""
-    check_pair(name, h, h, least=1)
-    check_finite(h.abs().amax(1, keepdim=True), "h")
+    check_pair(function, h, h, least=1, labels=(name, name))
+    h = h.detach()
+    check_finite(h.abs().amax(1, keepdim=True), name)
     rounding = 8 * torch.finfo(torch.promote_types(h.dtype, torch.float32)).eps
     h = h.float() if h.device.type == "mps" else h.double()
     largest = h.abs().amax()

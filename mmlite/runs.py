@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmlite import processes
+from mmlite import checks, processes
 from mmlite.checkpoints import (
     CheckpointError,
     CheckpointWarning,
@@ -127,11 +127,11 @@ def build(
     Raises:
         ValueError: an unknown method or schedule.
     """
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
-    if schedule not in SCHEDULES:
-        raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}")
-    torch.manual_seed(seed)
+    check_recipe(recipe)
+    method = checks.choice("method", method, METHODS)
+    schedule = checks.choice("schedule", schedule, SCHEDULES)
+    channels, where = checks.whole("channels", channels, 1), checks.device("where", where)
+    torch.manual_seed(checks.seed(seed))
     encoder = {"small_conv": small_conv, "resnet18": resnet18}[recipe.encoder](channels, recipe.dim)
     heads = [
         projector(recipe.dim, recipe.hidden, recipe.projection).to(where)
@@ -174,12 +174,18 @@ def build(
     return Parts(encoder, meta.model, meta.loss, mask, options)
 
 
+def check_recipe(recipe: Recipe) -> None:
+    """Raise a ValueError unless it is a `Recipe`."""
+    checks.instance("recipe", recipe, Recipe, "a Recipe, for instance RECIPES['cifar10']")
+
+
 def images_of(recipe: Recipe, split: str, download: bool = False) -> ImageSet:
     """Return a recipe's images on the CPU, before their backgrounds if it plants them.
 
     Raises:
         DataError: they are missing or damaged.
     """
+    check_recipe(recipe)
     size = recipe.images if split == recipe.split else None
     images = load(recipe.data, split, size=size, download=download)
     return images if recipe.background is None else plant_background(images, recipe.background)
@@ -221,9 +227,19 @@ def train(
         TrainingError: the loss is not finite.
         ValueError: an argument is out of its range.
     """
+    check_recipe(recipe)
+    method = checks.choice("method", method, METHODS)
+    schedule, seed = checks.choice("schedule", schedule, SCHEDULES), checks.seed(seed)
+    flags = {"resume": resume, "progress": progress, "download": download}
+    flags |= {"sync_batch_norm": sync_batch_norm, "compile": compile}
+    resume, progress, download, sync_batch_norm, compile = (
+        checks.flag(name, value) for name, value in flags.items()
+    )
+    if checkpoint_every is not None:
+        checkpoint_every = checks.whole("checkpoint_every", checkpoint_every, 1)
+    folder = None if out is None else checks.path("out", out)
     where = device()
     with processes.group(where):
-        folder = None if out is None else Path(out)
         checkpoint = None if folder is None else folder / CHECKPOINT
         if checkpoint is not None and exists(checkpoint) and not resume:
             raise CheckpointError(
@@ -292,7 +308,8 @@ def evaluate(checkpoint: str | Path, tell: Callable[[str], None] = lambda line: 
         CheckpointError: there is none, it is damaged, or it is of a run without a recipe.
         DataError: images are missing or damaged.
     """
-    path = Path(checkpoint)
+    path = checks.path("checkpoint", checkpoint)
+    checks.function("tell", tell, "a function of a line of text")
     found = load_checkpoint(path / CHECKPOINT if path.is_dir() else path)
     described = found.description
     try:
@@ -328,6 +345,9 @@ def accuracies(recipe: Recipe, parts: Parts, seed: int = 0) -> Accuracies:
     does nothing to the probe, which reads the whole alone. A mask whose entries are shuffled says
     what any mask of these values would do (the seed draws the shuffle).
     """
+    check_recipe(recipe)
+    checks.instance("parts", parts, Parts, "Parts, as build returns")
+    seed = checks.seed(seed)
     where = next(parts.encoder.parameters()).device
     train_set, test_set = (images_of(recipe, split).to(where) for split in ("train", "test"))
     h, fresh = encode(parts.encoder, train_set), encode(parts.encoder, test_set)
@@ -348,6 +368,7 @@ def accuracies(recipe: Recipe, parts: Parts, seed: int = 0) -> Accuracies:
 
 def describe(recipe: Recipe, method: str, schedule: str, seed: int) -> dict[str, Any]:
     """Return what tells this run from others, for its checkpoint."""
+    check_recipe(recipe)
     own = {f"{PREFIX}{name}": value for name, value in asdict(recipe).items()}
     return own | {
         "method": method,
@@ -358,6 +379,7 @@ def describe(recipe: Recipe, method: str, schedule: str, seed: int) -> dict[str,
 
 def channels_of(recipe: Recipe) -> int:
     """Return C: fashion is grey unless it stands before a background."""
+    check_recipe(recipe)
     return 1 if recipe.data.startswith("fashion") and recipe.background is None else 3
 
 

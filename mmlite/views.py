@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmlite import processes
+from mmlite import checks, processes
 
 # RGB to YIQ (NTSC). The first row is the grey of ITU-R 601, which torchvision and PIL use too.
 YIQ = torch.tensor(
@@ -64,17 +64,16 @@ class TwoViews:
     size: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.crop[0] <= self.crop[1] <= 1:
-            raise ValueError(f"crop must be 0 < least <= greatest <= 1, got {self.crop}")
-        if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise ValueError(f"ratio must be 0 < least <= greatest, got {self.ratio}")
-        if not 0 <= self.jitter <= 2:
-            raise ValueError(f"jitter must be between 0 and 2, got {self.jitter}")
+        own = {
+            "crop": _span("crop", self.crop, most=1),
+            "ratio": _span("ratio", self.ratio),
+            "jitter": checks.real("jitter", self.jitter, least=0, most=2),
+            "size": None if self.size is None else checks.whole("size", self.size, 1),
+        }
         for name in ("flip", "jitter_probability", "grey"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a probability, got {getattr(self, name)}")
-        if self.size is not None and self.size < 1:
-            raise ValueError(f"size must be at least 1 pixel, got {self.size}")
+            own[name] = checks.real(name, getattr(self, name), least=0, most=1)
+        for name, value in own.items():  # Python's own numbers, in a dataclass that is frozen
+            object.__setattr__(self, name, value)
 
     def __call__(
         self, images: Tensor, generator: torch.Generator | None = None
@@ -94,13 +93,16 @@ class TwoViews:
         Raises:
             ValueError: the images have another rank, type, number of channels or range.
         """
-        if images.dim() != 4 or images.shape[1] not in (1, 3):
+        checks.tensor("images", images, "a tensor [N, C, H, W]")
+        if images.dim() != 4 or images.shape[1] not in (1, 3) or 0 in images.shape[2:]:
             raise ValueError(
                 f"images must be [N, C, H, W] with 1 or 3 channels, got {list(images.shape)}"
             )
+        if generator is not None:
+            checks.instance("generator", generator, torch.Generator, "a torch.Generator or None")
         if images.dtype == torch.uint8:
             scale = 1 / 255
-        elif images.is_floating_point():
+        elif checks.is_float(images):
             scale = 1.0
         else:
             raise ValueError(f"images must be uint8 or float, got {images.dtype}")
@@ -170,13 +172,23 @@ class TwoViews:
         return matrix * (brightness * contrast), offset.expand(-1, 3)
 
 
-def check_range(images: Tensor) -> None:
+def _span(name: str, value: tuple[float, float], most: float | None = None) -> tuple[float, float]:
+    """Return the least and greatest of a pair of numbers above 0."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise checks.wrong(name, "a pair (least, greatest)", value)
+    least, greatest = (checks.real(name, part, above=0, most=most) for part in value)
+    if least > greatest:
+        raise ValueError(f"{name} must be a pair 0 < least <= greatest, got {value}")
+    return least, greatest
+
+
+def check_range(images: Tensor, name: str = "images") -> None:
     """Raise a ValueError unless all is within 0..1, up to what arithmetic in bfloat16 leaves."""
     low, high = (float(value) for value in images.aminmax()) if images.numel() else (0.0, 1.0)
     if not (low >= -0.01 and high <= 1.01):  # NaN is not either
         raise ValueError(
-            f"float images must lie in 0..1, got {low:.4g} to {high:.4g}; divide 0..255 by 255, or "
-            "give them as uint8"
+            f"{name} of float must lie in 0..1, got {low:.4g} to {high:.4g}; divide 0..255 by "
+            "255, or give them as uint8"
         )
 
 

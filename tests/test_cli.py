@@ -336,7 +336,7 @@ def test_what_train_refuses_is_a_sentence_and_exit_code_2(tmp_path, capsys, monk
         ([], "there is a run in"),
         (["--recipe", "fashion-laptop", "--resume", "--out", str(tmp_path / "b")], "is going on"),
         (["--resume", "--seed", "4"], "seed is 0 there and 4 here"),
-        (["--epochs", "0"], "epochs must be a finite number of at least 1"),
+        (["--epochs", "0"], "epochs must be a whole number of at least 1"),
         (["--batch-size", "65", "--resume"], "batch_size must be between 2 and the number"),
         (["--schedule", "paper"], "--schedule is of --method metamask, and simclr has none"),
         (["--recipe", "cifar10", "--out", str(tmp_path / "c")], "cifar10 is missing or damaged"),
@@ -394,6 +394,178 @@ def test_python_m_mmlite_is_the_command():
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "examples:" in done.stdout
     assert "exit codes: 0 trained" in done.stdout
+
+
+# paths, pipes and packages
+
+
+def test_a_tilde_in_a_path_is_the_users_folder(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    parse = cli._parser().parse_args
+    train_to = parse(["train", "--recipe", "cifar10", "--method", "simclr", "--out=~/x"])
+    assert train_to.out == tmp_path / "x"
+    assert parse(["evaluate", "~/x/last.pt"]).checkpoint == tmp_path / "x" / "last.pt"
+    marks = parse(["grade", "~/class", "--out=~/marks"])
+    assert (marks.submissions, marks.out) == (tmp_path / "class", tmp_path / "marks")
+    assert parse(["lessons", "release", "~/out.zip"]).target == tmp_path / "out.zip"
+    assert parse(["lessons", "run", "~/01.ipynb"]).lessons == [str(tmp_path / "01.ipynb")]
+    with pytest.raises(SystemExit):
+        parse(["evaluate", "~nobody-of-this-name/x"])
+    assert "write the path out" in capsys.readouterr().err
+
+
+def test_a_folder_or_a_file_in_the_place_of_the_other_is_a_sentence(tmp_path, capsys):
+    assert cli.main(["evaluate", str(tmp_path)]) == 2
+    assert "there is no checkpoint" in capsys.readouterr().err
+    (tmp_path / "last.pt").mkdir()
+    assert cli.main(["evaluate", str(tmp_path)]) == 2
+    assert "last.pt is a folder" in capsys.readouterr().err
+    assert train(tmp_path, "--quiet", "--resume") == 2
+    assert capsys.readouterr().err.startswith("mmlite: ")
+    (tmp_path / "file").write_text("")
+    assert train(tmp_path / "file", "--quiet") == 2
+    assert capsys.readouterr().err.startswith("mmlite: ")
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE must be a whole number of at least 1, got 'two'"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE must be a whole number of at least 1, got '0'"),
+        ({"WORLD_SIZE": "-1"}, "WORLD_SIZE must be a whole number"),
+        ({"WORLD_SIZE": "2"}, "RANK, MASTER_ADDR, MASTER_PORT is not set; start several"),
+        ({"WORLD_SIZE": "2", "RANK": ""}, "RANK, MASTER_ADDR, MASTER_PORT is not set"),
+        ({"WORLD_SIZE": "2", "RANK": "1"}, "MASTER_ADDR, MASTER_PORT is not set"),
+    ],
+)
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_torchruns_variables_that_make_no_sense_are_a_sentence(
+    tmp_path, capsys, monkeypatch, variables, message, more
+):
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert train(tmp_path / "run", "--quiet", *more) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("value", ["", " ", "1"])
+def test_an_empty_world_size_is_one_process(tmp_path, capsys, monkeypatch, value):
+    monkeypatch.setenv("WORLD_SIZE", value)
+    assert train(tmp_path / "run", "--quiet", "--dry-run") == 0
+    assert "\nprocesses " not in capsys.readouterr().out
+
+
+def read_first(command, count, **more):
+    """Start a command, read so many bytes of its output, hang up; return its code and words."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "mmlite", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **more,
+    ) as running:
+        running.stdout.read(count)
+        running.stdout.close()
+        said = running.stderr.read().decode()
+        return running.wait(), said
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a closed pipe is another error on Windows")
+@pytest.mark.parametrize("command", [["train", "--help"], ["--help"], ["bench"]])
+@pytest.mark.parametrize("buffered", [True, False])
+def test_a_closed_pipe_is_the_end_and_no_traceback(tmp_path, command, buffered):
+    # who reads nothing at all hangs up before the command writes
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    environment |= {} if buffered else {"PYTHONUNBUFFERED": "1"}
+    code, said = read_first(command, 0, cwd=ROOT, env=environment)
+    # argparse passes over a help text that nobody reads, and then there is nothing left to fail
+    assert code in ((0, 141) if "--help" in command else (141,))
+    assert said == ""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a closed pipe is another error on Windows")
+def test_lessons_run_ends_with_who_reads_it(tmp_path):
+    folder = course(tmp_path, CLAIM.format(2))
+    code, said = read_first(["lessons", "run"], 0, cwd=folder)
+    assert code == 141
+    assert "Traceback" not in said
+
+
+def test_a_pipe_that_breaks_elsewhere_is_a_fault(monkeypatch):
+    def broken(arguments):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(cli, "_run", broken)
+    with pytest.raises(BrokenPipeError):
+        cli.main(["bench"])
+
+
+WITHOUT = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {missing!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+from mmlite.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+NOTEBOOKS = (
+    "nbformat",
+    "nbclient",
+    "jupyterlab",
+    "ipykernel",
+    "matplotlib",
+    "ipywidgets",
+    "IPython",
+)
+
+
+def run_without(missing, *command, cwd=ROOT):
+    """Run a command where some packages are not installed."""
+    environment = os.environ | {"MMLITE_DEVICE": "cpu"}
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT.format(missing=list(missing)), *command],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment,
+    )
+
+
+def test_training_needs_no_package_for_notebooks(tmp_path):
+    out = tmp_path / "run"
+    for command in (["--help"], ["train", "--help"], ["bench"], options_of_two(out)[2:]):
+        done = run_without(NOTEBOOKS, *command)
+        assert done.returncode == 0, done.stderr
+    done = run_without(NOTEBOOKS, "evaluate", str(out))
+    assert done.returncode == 0, done.stderr
+    assert "kNN" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "command", [["lab"], ["lessons", "run"], ["lessons", "build", "--check"], ["grade", "x"]]
+)
+@pytest.mark.parametrize("missing", [NOTEBOOKS, ["nbformat"]])
+def test_what_needs_notebooks_says_what_to_install(tmp_path, command, missing):
+    folder = course(tmp_path, CLAIM.format(2))
+    more = ["--out", str(tmp_path / "out")] if command[0] == "grade" else []
+    done = run_without(missing, *command, *more, cwd=folder)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("mmlite: this command needs nbformat, which is not installed; ")
+    assert "pip install nbformat nbclient" in done.stderr
+
+
+def test_lab_says_that_jupyterlab_is_missing(tmp_path):
+    done = run_without(["jupyterlab"], "lab", cwd=course(tmp_path, "1"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "this command needs jupyterlab" in done.stderr
 
 
 # several processes

@@ -185,14 +185,14 @@ def test_top_mask_keeps_the_most_informative():
 
 @pytest.mark.parametrize("keep", [0, -0.1, 1.1, math.nan])
 def test_masks_refuse_a_share_out_of_range(keep):
-    with pytest.raises(ValueError, match="keep must be in"):
+    with pytest.raises(ValueError, match="keep must be a number greater than 0 and at most 1"):
         random_masks(4, keep, 2)
-    with pytest.raises(ValueError, match="keep must be in"):
+    with pytest.raises(ValueError, match="keep must be a number greater than 0 and at most 1"):
         top_mask(torch.rand(4), keep)
 
 
 def test_masks_refuse_bad_arguments():
-    with pytest.raises(ValueError, match="masks and dim must be at least 1"):
+    with pytest.raises(ValueError, match="masks must be a whole number of at least 1"):
         random_masks(4, 0.5, 0)
     with pytest.raises(ValueError, match="one finite number"):
         top_mask(torch.tensor([1.0, math.nan]), 0.5)
@@ -352,7 +352,7 @@ def test_evidence_refuses_too_few():
     study = made_study(0)
     with pytest.raises(ValueError, match="draws"):
         chance_shares(study, draws=0)
-    with pytest.raises(ValueError, match="at least 1 split"):
+    with pytest.raises(ValueError, match="splits must be a whole number of at least 1"):
         split_gain(study, splits=0)
 
 
@@ -369,7 +369,7 @@ def test_mask_accuracy_refuses():
     for bad_train, k, temperature, message in (
         ((train[0][0], train[1]), 20, 0.1, "float tensor"),
         ((train[0][:, :5], train[1]), 20, 0.1, "same width"),
-        (train, 301, 0.1, "k must be between 1 and the 300"),
+        (train, 301, 0.1, "k must be a whole number from 1 to 300"),
         (train, 20, 0, "temperature"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -227,9 +227,9 @@ def test_a_call_that_fails_leaves_no_hook_and_keywords_are_seen():
     assert not network.layer._forward_pre_hooks
     (told,) = costs.layer_times(network, torch.rand(3, 4), repeats=1)
     assert told.cost.flops == 2 * 3 * 4 * 2
-    with pytest.raises(ValueError, match="repeats must be at least 1"):
+    with pytest.raises(ValueError, match="repeats must be a whole number of at least 1"):
         costs.layer_times(network, torch.rand(3, 4), repeats=0)
-    with pytest.raises(ValueError, match="processes must be at least 1"):
+    with pytest.raises(ValueError, match="processes must be a whole number of at least 1"):
         costs.ring_seconds(1.0, 0, 1.0, 0.0)
 
 

@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import pickle
+import shutil
 import tarfile
 from importlib import resources
 from pathlib import Path
@@ -83,8 +84,11 @@ def test_a_damaged_shipped_file_is_named_with_its_mend(tmp_path, monkeypatch, da
     [
         (("mnist", "train"), "no data set 'mnist'; the sets are: fashion, "),
         (("fashion", "valid"), "fashion has no split 'valid'; its splits are: train, test"),
-        (("fashion", "test", 0), "size must be between 1 and 2,000, got 0"),
-        (("fashion", "test", 2001), "size must be between 1 and 2,000, got 2,001"),
+        (
+            ("fashion", "test", 0),
+            "size must be a whole number from 1 to 2,000, got 0|size must be a whole number of at",
+        ),
+        (("fashion", "test", 2001), "size must be a whole number from 1 to 2,000, got 2001"),
     ],
 )
 def test_load_says_what_it_wants(arguments, message):
@@ -247,12 +251,12 @@ def test_strength_0_is_black_behind_the_garment():
 
 @pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
 def test_a_strength_outside_0_to_1_is_refused(strength):
-    with pytest.raises(ValueError, match="strength must be between 0 and 1"):
+    with pytest.raises(ValueError, match="strength must be a number from 0 to 1, got"):
         plant_background(small_set(), strength)
 
 
 def test_two_channels_are_refused():
-    with pytest.raises(ValueError, match="1 or 3 channels, got 2"):
+    with pytest.raises(ValueError, match="image_set must have images of 1 or 3 channels, got 2"):
         plant_background(small_set(channels=2), 0.5)
 
 
@@ -333,7 +337,7 @@ def test_full_fashion_mnist_from_files_of_its_format(tmp_path):
     assert loaded.classes == data.FASHION_CLASSES
 
 
-def test_stl10_from_files_of_its_format(tmp_path, monkeypatch):
+def write_stl10(tmp_path: Path, monkeypatch, labels: bytes) -> np.ndarray:
     from torchvision.datasets import STL10
 
     folder = tmp_path / STL10.base_folder
@@ -344,7 +348,7 @@ def test_stl10_from_files_of_its_format(tmp_path, monkeypatch):
     names = "\n".join(f"class {i}" for i in range(10))
     files = {
         "train_X.bin": stored,
-        "train_y.bin": bytes([1, 10, 4]),
+        "train_y.bin": labels,
         "test_X.bin": stored,
         "test_y.bin": bytes([2, 2, 2]),
         "unlabeled_X.bin": stored,
@@ -359,6 +363,11 @@ def test_stl10_from_files_of_its_format(tmp_path, monkeypatch):
     }
     for attribute, named in listed.items():
         monkeypatch.setattr(STL10, attribute, [[name, md5(folder / name)] for name in named])
+    return images
+
+
+def test_stl10_from_files_of_its_format(tmp_path, monkeypatch):
+    images = write_stl10(tmp_path, monkeypatch, labels=bytes([1, 10, 4]))
     train = load("stl10", "train", root=tmp_path)
     assert np.array_equal(train.images.numpy(), images)
     assert train.labels.tolist() == [0, 9, 3]
@@ -389,6 +398,166 @@ def test_tiny_imagenet_from_files_of_its_format(tmp_path):
     assert train.classes == ("shark", "goldfish")
     assert train.images.float().mean((1, 2, 3)).round().tolist() == [50, 50, 200, 200]
     assert load("tiny-imagenet", "test", root=tmp_path).labels.tolist() == [1]
+
+
+def lose_a_class(folder):
+    shutil.rmtree(folder / "train" / "n01")
+
+
+def empty_a_class(folder):
+    for path in (folder / "train" / "n01" / "images").iterdir():
+        path.unlink()
+
+
+def lose_the_last_image(folder):
+    (folder / "train" / "n01" / "images" / "n01_1.JPEG").unlink()
+
+
+def lose_the_first_image_of_each(folder):
+    for wnid in ("n01", "n02"):
+        (folder / "train" / wnid / "images" / f"{wnid}_0.JPEG").unlink()
+
+
+def lose_the_last_image_of_each_that_has_a_box(folder):
+    for wnid in ("n01", "n02"):
+        boxes = "".join(f"{wnid}_{i}.JPEG\t0\t0\t9\t9\n" for i in range(2))
+        (folder / "train" / wnid / f"{wnid}_boxes.txt").write_text(boxes)
+        (folder / "train" / wnid / "images" / f"{wnid}_1.JPEG").unlink()
+
+
+def lose_a_name(folder):
+    (folder / "words.txt").write_text("n02\tshark\n")
+
+
+def lose_an_id(folder):
+    (folder / "wnids.txt").write_text("n02")
+
+
+def name_a_class_twice(folder):
+    (folder / "wnids.txt").write_text("n02\nn01\nn02")
+
+
+def lose_a_validation_image(folder):
+    (folder / "val" / "images" / "val_0.JPEG").unlink()
+
+
+def lose_an_annotation(folder):
+    (folder / "val" / "images" / "val_1.JPEG").write_bytes(b"")
+
+
+def annotate_a_class_that_is_not_there(folder):
+    (folder / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn77\t0\t0\t63\t63\n")
+
+
+def damage_the_annotations(folder):
+    (folder / "val" / "val_annotations.txt").write_text("val_0.JPEG")
+
+
+@pytest.mark.parametrize(
+    ("damage", "split", "message"),
+    [
+        (lose_a_class, "train", r"1 of the 2 classes of wnids.txt have no folder in .*\(n01\)"),
+        (empty_a_class, "train", r"1 of the 2 classes in .* has 2, and some \(n01 \(0\)\)"),
+        (lose_the_last_image, "train", r"the fullest has 2, and some \(n01 \(1\)\)"),
+        (lose_the_first_image_of_each, "train", r"2 of the 2 classes .*\(n02 \(1\), n01 \(1\)\)"),
+        (
+            lose_the_last_image_of_each_that_has_a_box,
+            "train",
+            "2 of the 2 classes in .* lack images",
+        ),
+        (
+            lose_a_name,
+            "train",
+            r"1 of the 2 classes of wnids.txt have no name in .*words.txt \(n01",
+        ),
+        (lose_a_name, "test", "have no name in"),
+        (lose_an_id, "train", r"1 of the 2 folders in .* are no class of wnids.txt \(n01\)"),
+        (lose_an_id, "test", r"1 classes of .*annotations.txt are not among the 1 of .*\(n01\)"),
+        (name_a_class_twice, "train", "names n02 twice"),
+        (
+            lose_a_validation_image,
+            "test",
+            r"1 of the 1 images of val_annotations.txt are not in .*",
+        ),
+        (
+            lose_an_annotation,
+            "test",
+            r"1 of the 2 images in .* are not in val_annotations.txt \(val",
+        ),
+        (annotate_a_class_that_is_not_there, "test", r"not among the 2 of wnids.txt \(n77\)"),
+        (damage_the_annotations, "test", "val_annotations.txt is empty or damaged"),
+    ],
+)
+def test_a_tiny_imagenet_that_is_not_whole_is_refused(tmp_path, damage, split, message):
+    write_tiny_imagenet(tmp_path)
+    damage(tmp_path / "tiny-imagenet-200")
+    with pytest.raises(DataError, match=message):
+        load("tiny-imagenet", split, root=tmp_path)
+
+
+def test_what_macos_writes_beside_files_is_passed_over(tmp_path):
+    write_tiny_imagenet(tmp_path)
+    folder = tmp_path / "tiny-imagenet-200"
+    for name in ("train/n01/images/._n01_0.JPEG", "val/images/._val_0.JPEG", "train/._n01"):
+        (folder / name).write_bytes(b"Mac OS X")
+    (folder / "train" / "__MACOSX").mkdir()
+    assert len(load("tiny-imagenet", "train", root=tmp_path)) == 4
+    assert len(load("tiny-imagenet", "test", root=tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [(5, [0, 1, 2, 3]), (3, [0, 1, 2, 3]), (4, [0, 1, 2, 10]), (4, [0, 1, 2, 255])],
+)
+def test_images_and_labels_that_do_not_fit_are_refused(tmp_path, images, labels):
+    folder = tmp_path / "FashionMNIST" / "raw"
+    folder.mkdir(parents=True)
+    for prefix in ("train", "t10k"):
+        write_idx(folder / f"{prefix}-images-idx3-ubyte", random_images(images, 28)[:, 0])
+        write_idx(folder / f"{prefix}-labels-idx1-ubyte", np.array(labels, dtype=np.uint8))
+    with pytest.raises(DataError, match=r"fashion-mnist is missing or damaged .*labels must be"):
+        load("fashion-mnist", "train", root=tmp_path)
+
+
+def test_an_idx_file_cut_short_is_refused(tmp_path):
+    folder = tmp_path / "FashionMNIST" / "raw"
+    folder.mkdir(parents=True)
+    for prefix in ("train", "t10k"):
+        write_idx(folder / f"{prefix}-images-idx3-ubyte", random_images(4, 28)[:, 0])
+        write_idx(folder / f"{prefix}-labels-idx1-ubyte", np.zeros(4, dtype=np.uint8))
+    path = folder / "train-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(DataError, match="fashion-mnist is missing or damaged"):
+        load("fashion-mnist", "train", root=tmp_path)
+
+
+def test_a_cifar_with_a_batch_missing_is_refused(tmp_path, monkeypatch):
+    write_cifar(tmp_path, "CIFAR10", monkeypatch)
+    (tmp_path / "cifar-10-batches-py" / "one").unlink()
+    for split in ("train", "test"):
+        with pytest.raises(DataError, match="cifar10 is missing or damaged"):
+            load("cifar10", split, root=tmp_path)
+
+
+def test_a_label_below_the_first_class_is_refused(tmp_path, monkeypatch):
+    from torchvision.datasets import STL10
+
+    write_stl10(tmp_path, monkeypatch, labels=bytes([1, 0, 4]))
+    with pytest.raises(DataError, match=r"stl10 is missing or damaged .*labels must be"):
+        load("stl10", "train", root=tmp_path)
+    path = tmp_path / STL10.base_folder / "test_X.bin"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DataError, match="stl10 is missing or damaged"):
+        load("stl10", "test", root=tmp_path)
+
+
+def test_a_root_may_begin_with_a_tilde(tmp_path, monkeypatch):
+    write_tiny_imagenet(tmp_path / "sets")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert len(load("tiny-imagenet", "test", root="~/sets")) == 1
+    monkeypatch.setenv("MMLITE_DATA", "~/sets")
+    assert len(load("tiny-imagenet", "test")) == 1
 
 
 def test_a_damaged_image_is_named(tmp_path):

@@ -1,5 +1,7 @@
 """Shapes, formats and state of the encoders; the ResNet against torchvision's own parts."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -108,10 +110,86 @@ def test_encode_computes_in_the_encoders_precision(dtype):
     torch.testing.assert_close(other, plain, rtol=0.1, atol=0.05)
 
 
+class Returns(nn.Module):
+    """An encoder that returns what a function makes of h."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.inner, self.change = small_conv(1, 8), change
+
+    def forward(self, x):
+        return self.change(self.inner(x))
+
+
+@dataclasses.dataclass
+class Output:
+    """As the outputs of Hugging Face's models: an object with entries by name."""
+
+    last_hidden_state: torch.Tensor
+
+    def keys(self):
+        return ["last_hidden_state"]
+
+
+def a_set(count=5):
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (count, 1, 8, 8), generator=generator).to(torch.uint8)
+    return ImageSet(pixels, torch.zeros(count, dtype=torch.int64), ("a",))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda h: (h, h), r"one tensor float \[N, D\], .* a tuple of 2. Wrap it in a torch.nn"),
+        (lambda h: [h], "a list of 1. Wrap it"),
+        (lambda h: {"h": h, "z": h}, "a dict of 2 with h, z. Wrap it"),
+        (Output, "an Output with last_hidden_state. Wrap it"),
+        (lambda h: h.detach().numpy(), "an array float32 of shape .* Wrap it"),
+        (lambda h: None, "it returned None. Wrap it"),
+        (lambda h: h[:, :, None, None], r"shape \[5, 8, 1, 1\], a map for each image. Pool it"),
+        (lambda h: h[:, None], r"shape \[5, 1, 8\], several rows for each image. Wrap it"),
+        (lambda h: h[:-1], r"with N = 5; it returned a tensor float32 of shape \[4, 8\]"),
+        (lambda h: h.mean(), r"it returned a tensor float32 of shape \[\]"),
+        (lambda h: h.argmax(1), "it returned a tensor int64"),
+        (lambda h: h.long(), "it returned a tensor int64"),
+        (lambda h: h.to(torch.complex64), "it returned a tensor complex64"),
+    ],
+)
+def test_what_is_no_representation_is_refused_and_modes_come_back(change, message):
+    encoder = Returns(change)
+    encoder.inner[2].eval()
+    modes = [module.training for module in encoder.modules()]
+    with pytest.raises(ValueError, match=message):
+        encode(encoder, a_set())
+    assert [module.training for module in encoder.modules()] == modes
+
+
+def test_encode_takes_the_tensor_of_images_alone():
+    encoder, images = small_conv(1, 8), a_set()
+    expected = encode(encoder, images)
+    assert torch.equal(encode(encoder, images.images), expected)
+    torch.testing.assert_close(encode(encoder, images.images.double() / 255), expected)
+    for wrong in (images.images.float(), torch.randn(2, 1, 8, 8)):
+        with pytest.raises(ValueError, match=r"image_set of float must lie in 0\.\.1"):
+            encode(encoder, wrong)
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.enable_grad])
+def test_encode_in_every_mode_of_autograd(mode):
+    encoder, images = small_conv(1, 8), a_set()
+    expected = encode(encoder, images)
+    with mode():
+        h = encode(encoder, images)
+        assert torch.equal(h, expected)
+        assert not h.requires_grad
+        assert torch.equal(encode(small_conv(1, 8), images).isfinite(), torch.ones(5, 8).bool())
+    assert all(p.grad is None for p in encoder.parameters())
+
+
 def test_encode_refuses_other_channels_and_no_batch():
     images = ImageSet(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.zeros(2).long(), ("a",))
     with pytest.raises(ValueError, match="takes images of 3 channels, and images has 1"):
         encode(small_conv(3, 8), images)
-    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+    with pytest.raises(ValueError, match="batch_size must be a whole number of at least 1"):
         encode(small_conv(1, 8), images, batch_size=0)
     assert encode(small_conv(1, np.int64(8)), images).shape == (2, 8)

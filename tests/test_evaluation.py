@@ -10,6 +10,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mmlite import evaluation
+from mmlite.confounders import (
+    class_information,
+    mask_accuracy,
+    nuisance_information,
+    random_mask_study,
+    top_mask,
+)
+from mmlite.contrastive import alignment, nt_xent, uniformity
 from mmlite.evaluation import (
     few_label_accuracy,
     knn_accuracy,
@@ -17,6 +25,13 @@ from mmlite.evaluation import (
     linear_probe_accuracy,
     neighbours,
     paired_difference,
+)
+from mmlite.redundancy import (
+    barlow_twins,
+    cross_correlation,
+    effective_rank,
+    rankme,
+    redundancy,
 )
 
 
@@ -216,7 +231,11 @@ def test_readers_read_any_precision(reader, dtypes):
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"k": 0}, "k must be between 1 and"), ({"k": 11}, "k must be"), ({"temperature": 0}, "temp")],
+    [
+        ({"k": 0}, "k must be a whole number from 1 to 10, got 0"),
+        ({"k": 11}, "k must be"),
+        ({"temperature": 0}, "temp"),
+    ],
 )
 def test_knn_refuses_wrong_settings(wrong, message):
     with pytest.raises(ValueError, match=message):
@@ -237,9 +256,12 @@ def test_paired_difference_is_the_paired_t_interval():
     [
         (([1.0], [1.0]), "same length of at least 2"),
         (([1.0, 2.0], [1.0]), "same length"),
-        (([1.0, 2.0, 3.0], [1.0, math.nan, 3.0]), "not finite: pair 1 is 2.0 and nan"),
-        (([1.0, math.inf], [1.0, 2.0]), "not finite: pair 1 is inf and 2.0"),
-        (([1.0, 2.0], [1.0, 2.0], 1.0), "confidence must be between"),
+        (([1.0, 2.0, 3.0], [1.0, math.nan, 3.0]), r"b\[1\] must be a finite number, got nan"),
+        (([1.0, math.inf], [1.0, 2.0]), r"a\[1\] must be a finite number, got inf"),
+        (
+            ([1.0, 2.0], [1.0, 2.0], 1.0),
+            "confidence must be a number greater than 0 and less than 1",
+        ),
     ],
 )
 def test_paired_difference_refuses_what_it_cannot_compare(arguments, message):
@@ -266,3 +288,88 @@ def test_neighbours_do_not_see_scale(factor):
     got = neighbours(train_h * factor, query_h * factor, 5)
     assert torch.equal(got[1], expected[1])
     torch.testing.assert_close(got[0], expected[0])
+
+
+# representations that carry a graph, and modes of autograd
+
+
+def readings(train_h, train_labels, test_h, test_labels):
+    """Return what every reader and diagnostic says of two sets of representations."""
+    train, test = (train_h, train_labels), (test_h, test_labels)
+    study = random_mask_study(train, test, masks=3, k=3)
+    return [
+        knn_accuracy(*train, *test, k=3),
+        linear_probe_accuracy(*train, *test),
+        few_label_accuracy(*train, *test, per_class=2, draws=2),
+        *neighbours(train_h, test_h, 3),
+        class_information(train_h, train_labels),
+        nuisance_information(train_h, test_h[:, :2]),
+        top_mask(train_h[0], 0.5),
+        mask_accuracy(train, test, study.masks, k=3),
+        study.right,
+        redundancy(train_h),
+        effective_rank(train_h),
+        rankme(train_h),
+    ]
+
+
+def assert_same(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        if isinstance(one, torch.Tensor):
+            assert not one.requires_grad
+            torch.testing.assert_close(one, other, rtol=0, atol=0)
+        else:
+            assert one == other
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_readers_follow_no_graph_and_leave_no_gradient(dtype):
+    torch.manual_seed(0)
+    encoder = torch.nn.Linear(6, 5).to(dtype)
+    x, labels = torch.randn(2, 24, 6).to(dtype), torch.arange(24) % 2
+    h, fresh = encoder(x[0]), encoder(x[1])
+    expected = readings(h.detach(), labels, fresh.detach(), labels)
+    assert_same(readings(h, labels, fresh, labels), expected)
+    leaf, other = h.detach().requires_grad_(), fresh.detach().requires_grad_()
+    assert_same(readings(leaf, labels, other, labels), expected)
+    assert leaf.grad is other.grad is encoder.weight.grad is encoder.bias.grad is None
+    h.sum().backward()  # the graph is as it was
+    assert encoder.weight.grad is not None
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_readers_within_other_modes_and_on_what_comes_out_of_them(mode):
+    torch.manual_seed(1)
+    encoder, x, labels = torch.nn.Linear(6, 5), torch.randn(2, 24, 6), torch.arange(24) % 2
+    with torch.no_grad():
+        expected = readings(encoder(x[0]), labels, encoder(x[1]), labels)
+    with mode():
+        h, fresh, their_labels = encoder(x[0]), encoder(x[1]), labels.clone()
+        assert_same(readings(h, their_labels, fresh, their_labels), expected)
+        assert torch.is_inference_mode_enabled() is (mode is torch.inference_mode)
+    assert_same(readings(h, their_labels, fresh, their_labels), expected)
+    assert torch.is_grad_enabled()
+
+
+def test_readers_do_not_round_under_autocast():
+    torch.manual_seed(2)
+    h, fresh, labels = *torch.randn(2, 60, 8), torch.arange(60) % 3
+    expected = readings(h, labels, fresh, labels)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = readings(h, labels, fresh, labels)[:10]
+    assert_same(found, expected[:10])
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_losses_are_values_in_every_mode(mode):
+    z1, z2 = torch.randn(2, 8, 4, generator=torch.Generator().manual_seed(3))
+    losses = (nt_xent, alignment, barlow_twins, cross_correlation, lambda a, b: uniformity(a))
+    expected = [loss(z1, z2) for loss in losses]
+    with mode():
+        found = [loss(z1.clone(), z2.clone()) for loss in losses]
+        outside = z1.clone(), z2.clone()
+    found += [loss(*outside) for loss in losses]
+    for one, other in zip(found, expected * 2, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)

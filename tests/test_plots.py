@@ -130,7 +130,7 @@ def test_planted_views_shows_each_garment_and_its_two_views(monkeypatch):
         (torch.full((1, 1, 4, 4), torch.nan), 1, "must lie in 0..1, got nan"),
         (torch.rand(1, 2, 4, 4), 1, "with C = 1 or 3"),
         (torch.rand(3, 4, 4), 1, "takes images"),
-        (torch.rand(1, 3, 4, 4), 0, "at least 1 column"),
+        (torch.rand(1, 3, 4, 4), 0, "columns must be a whole number of at least 1"),
     ],
 )
 def test_what_is_no_grid_of_images_is_refused(images, columns, message):
@@ -160,5 +160,5 @@ def test_numbers_of_any_precision_are_drawn_and_nan_is_told():
     with pytest.raises(ValueError, match="NaN or an infinity"):
         plots.histogram(torch.tensor([1.0, torch.nan]), "x", "alt", {})
     for temperature in (0.0, -0.1):
-        with pytest.raises(ValueError, match="temperature must be greater than 0"):
+        with pytest.raises(ValueError, match="temperature must be a finite number greater than 0"):
             plots.push_shares(torch.rand(5), temperature)

@@ -136,3 +136,29 @@ def test_every_public_name_is_documented_and_there():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = mmlite.nothing
     assert set(mmlite.__all__) <= set(dir(mmlite))
+
+
+def test_modules_are_there_without_an_import_of_their_own():
+    names = [path.stem for path in (ROOT / "mmlite").glob("[a-z]*.py")]
+    names += [path.parent.name for path in (ROOT / "mmlite").glob("*/__init__.py")]
+    names.remove("datasets")
+    code = "import mmlite\n" + "".join(f"assert mmlite.{name}.__doc__\n" for name in names)
+    code += f"assert set({names!r}) <= set(dir(mmlite))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "unwanted"),
+    [
+        ("import mmlite; dir(mmlite)", ["torch", "numpy", "scipy"]),
+        ("import mmlite.evaluation, mmlite.confounders", ["scipy", "torchvision", "matplotlib"]),
+        ("import mmlite; mmlite.fit", ["scipy", "torchvision", "matplotlib"]),
+        ("import mmlite.runs", ["scipy", "matplotlib", "nbformat"]),
+        ("import mmlite.classroom", ["torch", "nbformat", "nbclient"]),
+    ],
+)
+def test_an_import_brings_only_what_it_needs(code, unwanted):
+    code = f"import sys; {code}; print([n for n in {unwanted!r} if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,526 @@
+"""Every public function and class refuses wrong arguments in a sentence that names the argument.
+
+A row of `CASES` has arguments that are right, and for each argument values that are not. A public
+function without a row, or an argument without a wrong value, fails here.
+"""
+
+import importlib
+import inspect
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from torch import nn
+
+import mmlite
+from mmlite import costs, plots, recipes, runs
+from mmlite.confounders import MaskStudy
+from mmlite.data import ImageSet
+
+TENSOR = torch.ones(3)
+WHOLE = (2.5, 2.0, True, "3", None, math.nan, [3], TENSOR, np.array([3]), -1)
+OPTIONAL_WHOLE = tuple(value for value in WHOLE if value is not None)
+NUMBER = (True, "3", None, math.nan, [0.5], (0.5,), TENSOR, np.array([0.5]))
+POSITIVE = (*NUMBER, -1.0, 0)
+SEED = (*WHOLE, 2**63)
+TEXT = (None, 3, b"x", ["x"])
+FLAG = (None, "no", 2, TENSOR)
+PATH = (3, b"x", "", ["x"], TENSOR)
+CHOICE = (None, 3, "nothing of the kind", ["x"], TENSOR)
+FUNCTION = (None, 3, "f", TENSOR)
+MODULE = (None, "encoder", lambda x: x, nn.Linear, TENSOR)
+# no matrix of floats
+MATRIX = (
+    *(None, "h", 3, [[1.0, 2.0], [3.0, 4.0]], np.ones((6, 4)), torch.ones(6), torch.ones(6, 4, 1)),
+    *(torch.ones(6, 4).long(), torch.ones(6, 4, dtype=torch.complex64), torch.ones(6, 4).bool()),
+    torch.ones(6, 4).to_sparse(),
+)
+LABELS = (
+    *(None, "l", [0, 1, 0, 1, 0, 1], np.array([0, 1, 0, 1, 0, 1]), torch.arange(5)),
+    *(torch.ones(6), torch.ones(6).int(), torch.arange(6) - 1, torch.ones(6, 1).long()),
+)
+IMAGES = (
+    *(None, "x", [[1]], np.zeros((2, 1, 8, 8)), torch.zeros(8, 8), torch.zeros(2, 2, 8, 8)),
+    *(torch.zeros(2, 1, 8, 8).long(), torch.full((2, 1, 8, 8), 2.0), torch.zeros(2, 1, 0, 8)),
+)
+IMAGE_SET = (None, "fashion", torch.zeros(6, 4), [1, 2], object(), ImageSet)
+PAIR = (None, 3, "ab", TENSOR, (1.0,), (0.5, "x"), (math.nan, 1.0), (0.9, 0.1), (-1, 1))
+DEVICE = (None, 3.5, "gpu", "cuda:99", TENSOR)
+MAPPING = (None, 3, "x", [1], {}, {3: TENSOR})
+
+H = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+Y = torch.tensor([0, 1, 0, 1, 0, 1])
+SET = ImageSet(torch.zeros(6, 1, 8, 8, dtype=torch.uint8), Y, ("a", "b"))
+STUDY = MaskStudy(torch.ones(2, 4).bool(), torch.ones(2, 6).bool(), torch.ones(6).bool())
+READ = {"train_h": H, "train_labels": Y, "test_h": H, "test_labels": Y}
+NOT_READ = {"train_h": MATRIX, "train_labels": LABELS, "test_h": MATRIX, "test_labels": LABELS}
+LABELLED = (None, 3, H, (H,), (H, Y, Y), "ab")
+VIEWS = {"z1": H, "z2": H}
+NO_VIEWS = {"z1": MATRIX, "z2": (*MATRIX, torch.ones(5, 4))}
+RECIPE = recipes.RECIPES["fashion-laptop"].but(images=64, batch_size=32, dim=8, epochs=1)
+NO_RECIPE = (None, "cifar10", {"epochs": 3}, recipes.Recipe)
+DRAWN = {"alt": "alt", "xlabel": "x", "ylabel": "y"}
+UNDRAWN = {"alt": TEXT, "xlabel": TEXT, "ylabel": TEXT}
+
+CASES = {
+    "data.device": ({}, {}),
+    "data.ImageSet": (
+        {"images": SET.images, "labels": Y, "classes": ("a", "b"), "name": "x", "nuisance": H},
+        {
+            "images": (None, [[1]], H, torch.zeros(6, 8, 8, dtype=torch.uint8), np.zeros(3)),
+            "labels": (*LABELS[:-2], torch.arange(6)),
+            "classes": (None, "ab", 2, ("a", 3)),
+            "name": TEXT,
+            "nuisance": (3, [[1.0]], TENSOR, torch.ones(5, 2), torch.ones(6, 2).long()),
+        },
+    ),
+    "data.ImageSet.__getitem__": (
+        {"index": 0},
+        {"index": (None, "a", 1.5, True, (0, 1), [0.5], ["a"], H, torch.ones(2), [[0], [1, 2]])},
+    ),
+    "data.ImageSet.to": ({"device": "cpu"}, {"device": DEVICE}),
+    "data.load": (
+        {"name": "fashion", "split": "test", "size": 4, "seed": 0, "root": ".", "download": False},
+        {
+            "name": TEXT,
+            "split": (*TEXT, "valid"),
+            "size": (*OPTIONAL_WHOLE, 0, 2001),
+            "seed": SEED,
+            "root": (),  # of "fashion" it is not read; see below
+            "download": FLAG,
+        },
+    ),
+    "data.balanced_subset": (
+        {"image_set": SET, "size": 2, "seed": 0},
+        {"image_set": IMAGE_SET, "size": (*WHOLE, 0, 7), "seed": SEED},
+    ),
+    "data.plant_background": (
+        {"image_set": SET, "strength": 0.5, "seed": 0},
+        {"image_set": IMAGE_SET, "strength": (*NUMBER, -0.1, 1.1), "seed": SEED},
+    ),
+    "views.TwoViews": (
+        {},
+        {
+            "crop": (*PAIR, (0.5, 2.0)),
+            "ratio": PAIR,
+            **dict.fromkeys(("flip", "jitter_probability", "grey"), (*NUMBER, -0.1, 1.1)),
+            "jitter": (*NUMBER, -0.1, 2.1),
+            "size": (*OPTIONAL_WHOLE, 0),
+        },
+    ),
+    "views.TwoViews.__call__": (
+        {"images": SET.images, "generator": None},
+        {"images": IMAGES, "generator": (3, "x", np.random.default_rng(0))},
+    ),
+    "encoders.small_conv": ({"channels": 1, "dim": 4}, {"channels": (*WHOLE, 0), "dim": WHOLE}),
+    "encoders.resnet18": ({"channels": 1, "dim": 4}, {"channels": (*WHOLE, 0), "dim": WHOLE}),
+    "encoders.projector": (
+        {"dim_in": 4, "dim_hidden": 4, "dim_out": 2},
+        dict.fromkeys(("dim_in", "dim_hidden", "dim_out"), (*WHOLE, 0)),
+    ),
+    "encoders.encode": (
+        {"encoder": nn.Flatten(), "image_set": SET, "batch_size": 4},
+        {"encoder": MODULE, "image_set": (*IMAGE_SET, IMAGES[6]), "batch_size": (*WHOLE, 0)},
+    ),
+    "contrastive.nt_xent": (
+        {**VIEWS, "temperature": 0.2},
+        {**NO_VIEWS, "temperature": (*POSITIVE, math.inf)},
+    ),
+    "contrastive.alignment": (
+        {**VIEWS, "alpha": 2.0},
+        {**NO_VIEWS, "alpha": (*POSITIVE, math.inf)},
+    ),
+    "contrastive.uniformity": ({"z": H, "t": 2.0}, {"z": MATRIX, "t": (*POSITIVE, math.inf)}),
+    "redundancy.cross_correlation": (VIEWS, NO_VIEWS),
+    "redundancy.barlow_twins": (
+        {**VIEWS, "off_diagonal": 0.1},
+        {**NO_VIEWS, "off_diagonal": (*NUMBER, -1, math.inf)},
+    ),
+    "redundancy.redundancy": ({"h": H}, {"h": MATRIX}),
+    "redundancy.effective_rank": ({"h": H, "centre": False}, {"h": MATRIX, "centre": FLAG}),
+    "redundancy.rankme": (
+        {"z": H, "epsilon": 0.0},
+        {"z": MATRIX, "epsilon": (*NUMBER, -1, math.inf)},
+    ),
+    "evaluation.neighbours": (
+        {"train_h": H, "query_h": H, "k": 2},
+        {"train_h": MATRIX, "query_h": MATRIX, "k": (*WHOLE, 0, 7)},
+    ),
+    "evaluation.knn_accuracy": (
+        {**READ, "k": 2, "temperature": 0.1},
+        {**NOT_READ, "k": (*WHOLE, 0, 7), "temperature": POSITIVE},
+    ),
+    "evaluation.linear_probe_accuracy": (
+        {**READ, "weight_decay": 1e-3},
+        {**NOT_READ, "weight_decay": (*POSITIVE, math.inf)},
+    ),
+    "evaluation.few_label_accuracy": (
+        {**READ, "per_class": 1, "draws": 1, "seed": 0, "weight_decay": 0.1},
+        {
+            **NOT_READ,
+            "per_class": (*WHOLE, 0, 4),
+            "draws": (*WHOLE, 0),
+            "seed": SEED,
+            "weight_decay": POSITIVE,
+        },
+    ),
+    "evaluation.paired_difference": (
+        {"a": [1.0, 2.0], "b": [1.0, 3.0], "confidence": 0.9},
+        {
+            "a": (None, 3, "ab", [1.0], [1.0, None], [1.0, "2"], [1.0, math.nan], H),
+            "b": (None, 3, "ab", [1.0], [1.0, None], [True, False], [1.0, math.inf], np.array(1)),
+            "confidence": (*NUMBER, 0, 1),
+        },
+    ),
+    "confounders.class_information": ({"h": H, "labels": Y}, {"h": MATRIX, "labels": LABELS}),
+    "confounders.nuisance_information": (
+        {"h": H, "nuisance": H[:, :2]},
+        {"h": MATRIX, "nuisance": (*MATRIX, H[:5])},
+    ),
+    "confounders.top_mask": (
+        {"information": TENSOR, "keep": 0.5},
+        {
+            "information": (None, [1.0], np.ones(3), H, TENSOR * math.nan, TENSOR[:0]),
+            "keep": (*POSITIVE, 1.1),
+        },
+    ),
+    "confounders.random_masks": (
+        {"dim": 4, "keep": 0.5, "masks": 2, "seed": 0},
+        {"dim": (*WHOLE, 0), "keep": (*POSITIVE, 1.1), "masks": (*WHOLE, 0), "seed": SEED},
+    ),
+    "confounders.mask_accuracy": (
+        {"train": (H, Y), "test": (H, Y), "masks": H > -9, "k": 2, "temperature": 0.1},
+        {
+            "train": LABELLED,
+            "test": LABELLED,
+            "masks": (None, [[True] * 4], H, np.ones((1, 4), bool), H[0] > 0, H[:, 1:] > -9),
+            "k": (*WHOLE, 0, 7),
+            "temperature": POSITIVE,
+        },
+    ),
+    "confounders.random_mask_study": (
+        {"train": (H, Y), "test": (H, Y), "keep": 0.5, "masks": 2, "seed": 0, "k": 2}
+        | {"temperature": 0.1},
+        {
+            "train": LABELLED,
+            "test": LABELLED,
+            "keep": (*POSITIVE, 1.1),
+            "masks": (*WHOLE, 0),
+            "seed": SEED,
+            "k": (*WHOLE, 0, 7),
+            "temperature": POSITIVE,
+        },
+    ),
+    "confounders.chance_shares": (
+        {"study": STUDY, "draws": 2, "seed": 0},
+        {"study": (None, 3, H, tuple(STUDY)), "draws": (*WHOLE, 0), "seed": SEED},
+    ),
+    "confounders.split_gain": (
+        {"study": STUDY, "splits": 2, "seed": 0},
+        {"study": (None, 3, H, tuple(STUDY)), "splits": (*WHOLE, 0), "seed": SEED},
+    ),
+    "costs.convolution_cost": (
+        dict.fromkeys(("images", "channels_in", "channels_out", "height", "width"), 4),
+        dict.fromkeys(
+            ("images", "channels_in", "channels_out", "height", "width", "kernel", "stride"),
+            (*WHOLE, 0),
+        ),
+    ),
+    "costs.layer_cost": (
+        {"layer": nn.ReLU(), "x": H, "y": H},
+        {"layer": MODULE, "x": (None, [1.0]), "y": (None, [1.0])},
+    ),
+    "costs.layer_times": (
+        {"module": nn.ReLU(), "x": H, "repeats": 1},
+        {"module": MODULE, "x": (None, [1.0], np.ones(3)), "repeats": (*WHOLE, 0)},
+    ),
+    "costs.profile_calls": ({"run": lambda: torch.ones(1)}, {"run": FUNCTION}),
+    "costs.measure_limits": ({}, {"device": DEVICE, "repeats": (*WHOLE, 0)}),
+    "costs.ring_seconds": (
+        {"message": 8.0, "processes": 2, "bytes_per_second": 1.0, "latency": 0.0},
+        {
+            "message": (*NUMBER, -1),
+            "processes": (*WHOLE, 0),
+            "bytes_per_second": POSITIVE,
+            "latency": (*NUMBER, -1),
+        },
+    ),
+    "costs.exchanges": (
+        {"processes": 2, "batch": 8, "projection": 4, "parameters": 9, "norms": [3]},
+        {
+            **dict.fromkeys(("processes", "batch", "projection"), (*WHOLE, 0)),
+            "parameters": WHOLE,
+            "norms": (None, 3, "3", [2.5], [0], [True]),
+        },
+    ),
+    "plots.Picture": (
+        {"figure": Figure(), "alt": "alt"},
+        {"figure": (None, "x", H), "alt": TEXT},
+    ),
+    "plots.image_grid": (
+        {"images": SET.images, "columns": 3, "alt": "alt", "titles": ["a"], "scale": 0.5},
+        {
+            "images": IMAGES,
+            "columns": (*WHOLE, 0),
+            "alt": TEXT,
+            "titles": (None, 3, "ab", [3]),
+            "scale": POSITIVE,
+        },
+    ),
+    "plots.matrices": (
+        {"named": {"a": H}, "alt": "alt", "least": -1.0},
+        {
+            "named": (*MAPPING, {"a": [[1.0]]}, {"a": TENSOR}),
+            "alt": TEXT,
+            "least": (*NUMBER, -2, 1),
+        },
+    ),
+    "plots.histogram": (
+        {"values": TENSOR, "xlabel": "x", "alt": "alt", "references": {"a": 1.0}, "title": ""},
+        {
+            "values": (None, [1.0], H, TENSOR * math.nan, np.ones(3)),
+            "xlabel": TEXT,
+            "alt": TEXT,
+            "references": (None, 3, [1.0], {"a": "b"}, {"a": math.nan}),
+            "title": TEXT,
+        },
+    ),
+    "plots.points": (
+        {"series": {"a": (TENSOR, TENSOR)}, **DRAWN},
+        {
+            "series": (*MAPPING, {"a": TENSOR}, {"a": (TENSOR, [1.0])}, {"a": (TENSOR, H[0])}),
+            **UNDRAWN,
+        },
+    ),
+    "plots.lines": (
+        {"x": [1, 2], "series": {"a": [1.0, 2.0]}, "log": "", **DRAWN},
+        {
+            "x": (None, 3, "ab", ["a", "b"]),
+            "series": (*MAPPING, {"a": [1.0]}, {"a": None}, {"a": ["a", "b"]}),
+            "log": (None, "z", 3, True),
+            **UNDRAWN,
+        },
+    ),
+    "plots.roofline": (
+        {"limits": costs.Limits(1.0, 1.0), "points": {"a": [(1.0, 1.0)]}, "alt": "alt"},
+        {
+            "limits": (None, (1.0, 1.0), 3),
+            "points": (None, 3, [1], {"a": 3}, {"a": [1.0]}, {"a": [("a", "b")]}),
+            "alt": TEXT,
+        },
+    ),
+    "plots.landscape": (
+        {"function": lambda p: p.sum(1), "paths": {"a": H[:, :2]}, **DRAWN},
+        {
+            "function": FUNCTION,
+            "paths": (None, 3, [1], {"a": TENSOR}, {"a": [[1, 2]]}, {"a": H[:1, :2]}),
+            "span": (None, 3, (1.0,), ("a", "b"), (math.nan, 1.0)),
+            "title": TEXT,
+            **UNDRAWN,
+        },
+    ),
+    "plots.bars": (
+        {"values": {"a": 1.0}, "ylabel": "y", "alt": "alt", "reference": 1.0, "errors": [0.1]},
+        {
+            "values": (*MAPPING[:-1], {"a": "b"}, {"a": math.nan}),
+            "ylabel": TEXT,
+            "alt": TEXT,
+            "reference": ("a", math.nan, H),
+            "errors": (3, "a", ["a"], [0.1, 0.2]),
+        },
+    ),
+    "plots.Dial": (
+        {"function": lambda: None, "text": "text"},
+        {"function": FUNCTION, "text": TEXT, "sliders": ()},  # any that ipywidgets knows
+    ),
+    "plots.push_shares": (
+        {"similarity": TENSOR, "temperature": 0.1},
+        {"similarity": (None, [1.0], H, TENSOR[:0]), "temperature": POSITIVE},
+    ),
+    "plots.planted_views": (
+        {"garments": SET, "strength": 0.5, "jitter": 0.0},
+        {
+            "garments": IMAGE_SET,
+            "strength": (*NUMBER, -0.1, 1.1),
+            "jitter": (*NUMBER, -0.1, 2.1),
+        },
+    ),
+    "recipes.Recipe": (
+        {"name": "x", "about": "x", "data": "fashion"},
+        {
+            **dict.fromkeys(("name", "about", "data", "split"), TEXT),
+            "background": (True, "x", -0.1, 1.1, TENSOR),
+            **dict.fromkeys(("encoder", "precision"), CHOICE),
+            "images": (*OPTIONAL_WHOLE, 3),
+            **dict.fromkeys(("dim", "hidden", "projection", "epochs", "batch_size"), (*WHOLE, 0)),
+            **dict.fromkeys(
+                ("learning_rate", "crop", "temperature", "mask_learning_rate"),
+                (*POSITIVE, math.inf),
+            ),
+            **dict.fromkeys(
+                (
+                    *("weight_decay", "warmup", "jitter", "redundancy_weight"),
+                    *("off_diagonal", "virtual_lr"),
+                ),
+                (*NUMBER, -1, math.inf),
+            ),
+        },
+    ),
+    "recipes.numbers": ({}, {}),
+    "runs.build": (
+        {"recipe": RECIPE, "method": "simclr"},
+        {
+            "recipe": NO_RECIPE,
+            "method": CHOICE,
+            "schedule": CHOICE,
+            "seed": SEED,
+            "channels": (*WHOLE, 0),
+            "where": DEVICE,
+        },
+    ),
+    "runs.train": (
+        {"recipe": RECIPE, "method": "simclr"},
+        {
+            "recipe": NO_RECIPE,
+            "method": CHOICE,
+            "out": PATH,
+            "schedule": CHOICE,
+            "seed": SEED,
+            **dict.fromkeys(("resume", "progress", "download", "sync_batch_norm", "compile"), FLAG),
+            "checkpoint_every": (*OPTIONAL_WHOLE, 0),
+        },
+    ),
+    "runs.evaluate": ({"checkpoint": "x"}, {"checkpoint": (*PATH, None), "tell": FUNCTION}),
+    "runs.images_of": (
+        {"recipe": RECIPE, "split": "test"},
+        {"recipe": NO_RECIPE, "split": (*TEXT, "valid"), "download": FLAG},
+    ),
+    "runs.accuracies": (
+        {"recipe": RECIPE, "parts": runs.build(RECIPE, "simclr"), "seed": 0},
+        {"recipe": NO_RECIPE, "parts": (None, 3, nn.ReLU()), "seed": SEED},
+    ),
+    "claims.claim": (
+        {"statement": "x", "value": 1.0, "at_least": 0.0, "at_most": 2.0},
+        {
+            "statement": (None, 3, "two\nlines"),
+            "value": (True, None, "x", TENSOR),
+            "at_least": (True, "x", math.nan, TENSOR),
+            "at_most": (True, "x", math.nan, TENSOR),
+        },
+    ),
+}
+
+# What is there for the library's own modules, which check before they call, or makes a record of
+# what was computed: a wrong value of these is no user's.
+INNER = {
+    *("data.DataError", "data.check_image_set", "views.check_range", "views.triangle"),
+    *("encoders.ChannelsLast", "encoders.uncompiled", "contrastive.check_pair"),
+    *("contrastive.check_temperature", "contrastive.check_finite", "contrastive.NotFiniteError"),
+    *("evaluation.frozen", "evaluation.vote", "evaluation.largest", "evaluation.check_features"),
+    *("evaluation.check_labelled", "evaluation.alike", "evaluation.Interval"),
+    *("confounders.MaskStudy", "confounders.SplitGain", "costs.Cost", "costs.Limits"),
+    *("costs.LayerTime", "costs.Calls", "runs.Parts", "runs.Accuracies", "runs.Run"),
+    *("runs.describe", "runs.channels_of", "runs.check_recipe", "claims.Claim"),
+    "claims.read_claims",
+}
+MODULES = (
+    *("data", "views", "encoders", "contrastive", "redundancy", "evaluation", "confounders"),
+    *("costs", "plots", "recipes", "runs", "claims"),
+)
+# Names of `mmlite.__all__` from modules whose own checks are still to come.
+LATER = {
+    *("DimensionalMask", "LookaheadMetaMask", "MetaMask", "masked_loss", "meta_gradient"),
+    *("virtual_step", "fit", "check"),
+}
+
+
+def called(name):
+    """Return the function or class of a row, a method bound to something to call it on."""
+    module, first, *rest = name.split(".")
+    thing = getattr(importlib.import_module(f"mmlite.{module}"), first)
+    if not rest:
+        return thing
+    return getattr(SET if first == "ImageSet" else thing(), rest[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"), [(name, argument) for name in CASES for argument in CASES[name][1]]
+)
+def test_a_wrong_argument_is_refused_in_a_sentence_that_names_it(name, argument):
+    right, wrong = CASES[name]
+    for value in wrong[argument]:
+        told = refusal(called(name), right | {argument: value})
+        assert re.search(rf"\b{argument}\b", told), (value, told)
+
+
+def refusal(function, arguments):
+    try:
+        function(**arguments)
+    except ValueError as error:
+        return str(error)
+    return "nothing was refused"
+
+
+def public(module):
+    """Return the names of the functions and classes that a module defines for others."""
+    home = f"mmlite.{module}"
+    things = vars(importlib.import_module(home)).items()
+    return {
+        f"{module}.{name}"
+        for name, thing in things
+        if not name.startswith("_")
+        and (inspect.isfunction(thing) or inspect.isclass(thing))
+        and thing.__module__ == home
+    }
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_function_and_class_has_a_row(module):
+    assert public(module) <= CASES.keys() | INNER
+    rows = {".".join(name.split(".")[:2]) for name in CASES if name.startswith(f"{module}.")}
+    assert rows <= public(module)
+    assert {name for name in INNER if name.startswith(f"{module}.")} <= public(module)
+
+
+def test_every_name_of_the_package_has_a_row():
+    rows = {name.split(".")[1] for name in CASES}
+    assert set(mmlite.__all__) - LATER <= rows
+    assert set(mmlite.__all__) >= LATER
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_argument_has_a_wrong_value(name):
+    arguments = set(inspect.signature(called(name)).parameters)
+    assert set(CASES[name][1]) == arguments
+
+
+@pytest.mark.parametrize("value", [3, b"x", "", ["x"], TENSOR])
+def test_a_root_that_is_no_path_is_refused(value):
+    with pytest.raises(ValueError, match="root must be"):
+        mmlite.load("cifar10", "train", root=value)
+
+
+# NumPy's numbers are numbers
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8])
+def test_whole_numbers_of_numpy_are_taken_everywhere(kind):
+    read = (H, Y, H, Y)
+    assert len(mmlite.load("fashion", "test", size=kind(4), seed=kind(1))) == 4
+    assert mmlite.TwoViews(size=kind(4))(SET.images)[0].shape == (6, 1, 4, 4)
+    assert mmlite.small_conv(kind(1), kind(8))(torch.rand(2, 1, 8, 8)).shape == (2, 8)
+    assert mmlite.encode(nn.Flatten(), SET, batch_size=kind(4)).shape == (6, 64)
+    assert mmlite.knn_accuracy(*read, k=kind(2)) == mmlite.knn_accuracy(*read, k=2)
+    few = mmlite.few_label_accuracy(*read, per_class=kind(1), draws=kind(2), seed=kind(1))
+    assert few == mmlite.few_label_accuracy(*read, per_class=1, draws=2, seed=1)
+    study = mmlite.random_mask_study((H, Y), (H, Y), masks=kind(3), seed=kind(2), k=kind(2))
+    assert study.masks.shape == (3, 4)
+    assert mmlite.chance_shares(study, draws=kind(3), seed=kind(0)).shape == (3,)
+    assert mmlite.plant_background(SET, np.float32(0.5), seed=kind(1)).nuisance.shape == (6, 30)
+    recipe = RECIPE.but(epochs=kind(3), learning_rate=np.float32(0.5))
+    assert type(recipe.epochs) is int
+    assert type(recipe.learning_rate) is float
+    assert plots.image_grid(SET.images, kind(3), "alt").png
