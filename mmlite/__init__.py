@@ -1,10 +1,11 @@
 """MetaMask from nothing: contrastive learning's two defects, and a learned mask that repairs them.
 
-The modules, each one concept, each importing only from those before it: `checks`, `processes`,
-`data`, `norms`, `views`, `encoders`, `contrastive`, `redundancy`, `evaluation`, `confounders`,
-`metamask`, `memory`, `checkpoints`, `training`; on top of them `recipes` and `runs`; beside them
-`costs`, `plots`, `exercises`, `claims`, `classroom`, `grading` and `cli`. Names are looked up when
-first used, so `import mmlite` costs nothing.
+The modules, each one concept, each importing only from those before it: `torchrun`, `reach`, `rng`,
+`checks`, `processes`, `data`, `norms`, `views`, `encoders`, `contrastive`, `redundancy`,
+`evaluation`, `confounders`, `metamask`, `memory`, `modes`, `storable`, `checkpoints`, `training`;
+on top of them `recipes` and `runs`; beside them `costs`, `plots`, `exercises`, `claims`,
+`classroom`, `grading` and `cli`. Names are looked up when first used, so `import mmlite` costs
+nothing.
 """
 
 from importlib import import_module
@@ -51,6 +52,7 @@ _HOME = {
     "check": "exercises",
 }
 _MODULES = (
+    *("torchrun", "reach", "rng", "modes", "storable"),
     *("checks", "processes", "data", "norms", "views", "encoders", "contrastive", "redundancy"),
     *("evaluation", "confounders", "metamask", "memory", "checkpoints", "training", "recipes"),
     *("runs", "costs", "plots", "exercises", "claims", "classroom", "grading", "cli"),

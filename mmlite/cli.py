@@ -11,6 +11,8 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
+from mmlite import torchrun
+
 CLOSED_PIPE = 141  # what a shell makes of the signal SIGPIPE
 COURSE = ("nbformat", "nbclient", "ipykernel", "jupyterlab", "ipywidgets", "matplotlib")
 
@@ -555,8 +557,8 @@ def _in_sentences(command):
         from mmlite.processes import ProcessError
         from mmlite.training import TrainingError
 
-        rank = os.environ.get("RANK", "")
-        who = f"mmlite, process {rank}" if rank and _started_with() not in ("", "1") else "mmlite"
+        rank = os.environ.get("RANK", "") if os.environ.get("WORLD_SIZE", "1") != "1" else ""
+        who = f"mmlite, process {rank}" if rank else "mmlite"
 
         def say(message) -> None:
             print(f"{who}: {message}", file=sys.stderr, flush=True)
@@ -592,7 +594,7 @@ def _in_sentences(command):
 def train(options: argparse.Namespace) -> int:
     """Train a recipe, or with --dry-run print what would be trained."""
     recipe = _recipe(options)
-    _check_processes()
+    torchrun.check_variables()
     first = not several() or os.environ["RANK"] == "0"
     if options.dry_run:
         lines = plan(recipe, options)
@@ -623,39 +625,9 @@ def several() -> bool:
     """Whether torchrun has started this process among others.
 
     Raises:
-        ValueError: the variable WORLD_SIZE is no number of processes.
+        ValueError: a variable of torchrun's is no number.
     """
-    return world_size() > 1 and "RANK" in os.environ
-
-
-def world_size() -> int:
-    """Return how many processes torchrun has started; 1 without it, or where WORLD_SIZE is empty.
-
-    Raises:
-        ValueError: the variable WORLD_SIZE is no number of processes.
-    """
-    told = _started_with()
-    if told and not (told.isascii() and told.isdecimal() and int(told) >= 1):
-        raise ValueError(
-            f"the variable WORLD_SIZE must be a whole number of at least 1, got {told!r}; start "
-            "several processes with torchrun, or unset it"
-        )
-    return int(told or 1)
-
-
-def _started_with() -> str:
-    return os.environ.get("WORLD_SIZE", "").strip()
-
-
-def _check_processes() -> None:
-    """Raise a ValueError if there are several processes, but not as torchrun starts them."""
-    needed = ("RANK", "MASTER_ADDR", "MASTER_PORT")
-    missing = [name for name in needed if not os.environ.get(name)]
-    if world_size() > 1 and missing:
-        raise ValueError(
-            f"the variable WORLD_SIZE is {world_size()}, but {', '.join(missing)} is not set; "
-            "start several processes with torchrun, or unset WORLD_SIZE"
-        )
+    return torchrun.world_size() > 1
 
 
 def _recipe(options: argparse.Namespace):
@@ -696,7 +668,7 @@ def plan(recipe, options: argparse.Namespace) -> list[str]:
         f"seed      {options.seed}",
     ]
     if several():
-        sizes = shard_sizes(recipe.batch_size, world_size())
+        sizes = shard_sizes(recipe.batch_size, torchrun.world_size())
         moments = "the whole batch's" if options.sync_batch_norm else "each share's"
         lines.append(
             f"processes {len(sizes)}, with {sizes[-1]} to {sizes[0]} images of a batch each; "

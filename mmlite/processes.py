@@ -16,7 +16,6 @@ mean takes the factor back. `total` can be differentiated twice and in forward m
 refused. Exchanges are those of `torch.distributed`: NCCL between GPUs, gloo between CPUs.
 """
 
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +29,8 @@ import torch.distributed as dist
 # imports it: a group held like that would outlive its end, and its threads could abort the process.
 import torch.distributed.nn.functional
 from torch import Tensor
+
+from mmlite import torchrun
 
 T = TypeVar("T")
 TIMEOUT = timedelta(seconds=50)  # of an exchange: a process that hangs stops the others
@@ -58,20 +59,15 @@ def group(
             the device is neither a CPU nor a GPU of CUDA.
         ProcessError: the others do not come.
     """
-    started, kind = started_processes(), torch.device(device).type
-    if started == 1 or dist.is_initialized():
+    torchrun.check_variables()
+    kind = torch.device(device).type
+    if torchrun.world_size() == 1 or dist.is_initialized():
         yield
         return
-    needed = ("RANK", "MASTER_ADDR", "MASTER_PORT")
-    if missing := [name for name in needed if name not in os.environ]:
-        raise ValueError(
-            f"WORLD_SIZE is {started}, but {', '.join(missing)} is not set; start the processes "
-            "with torchrun, or unset WORLD_SIZE"
-        )
     if kind not in ("cpu", "cuda"):
         raise ValueError(f"several processes need CPUs or CUDA, not {kind}; set MMLITE_DEVICE=cpu")
     if kind == "cuda":
-        local, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        local, there = torchrun.local_rank(), torch.cuda.device_count()
         if local >= there:
             raise ValueError(
                 f"this machine has {there} GPUs, too few for process {local} of it; start "
@@ -92,19 +88,18 @@ def group(
         dist.destroy_process_group()
 
 
-def started_processes() -> int:
-    """Return how many processes torchrun says that it started: `WORLD_SIZE`, 1 if that is not set.
+def check_joined() -> None:
+    """Raise a ValueError if torchrun has started several processes that have not joined.
 
-    Raises:
-        ValueError: it is set to something else than a whole number of at least 1.
+    Each would train a model of its own, and write it where the others do.
     """
-    text = os.environ.get("WORLD_SIZE", "").strip() or "1"
-    if not (text.isascii() and text.isdecimal() and int(text) >= 1):
+    started = torchrun.world_size()
+    if started > 1 and not dist.is_initialized():
         raise ValueError(
-            f"WORLD_SIZE is {text!r}, and must be a whole number of at least 1; start the "
-            "processes with torchrun, or unset WORLD_SIZE"
+            f"torchrun has started {started} processes (WORLD_SIZE), but they have not joined; "
+            "call fit within mmlite.processes.group(device), or unset WORLD_SIZE to train a model "
+            "in each"
         )
-    return int(text)
 
 
 def count() -> int:

@@ -188,7 +188,12 @@ def fit(
             model keeps those of the last step whose loss and gradient were finite.
         ProcessError: another process has stopped, or does not answer.
     """
-    _check_parts(model, loss, images, before_step, after_step, on_epoch)
+    hooks = {"before_step": before_step, "after_step": after_step, "on_epoch": on_epoch}
+    _check_parts(model, loss, images, history, **hooks)
+    _check_named(keep, description)
+    checks.flag("progress", progress)
+    checks.flag("compile", compile)
+    processes.check_joined()
     epochs, batch_size, seed = _whole_numbers(images, epochs, batch_size, seed)
     learning_rate, weight_decay, warmup = _rates(learning_rate, weight_decay, warmup)
     one_batch = partial(processes.one_batch, processes.shard_sizes(batch_size, processes.count()))
@@ -567,15 +572,26 @@ def _of_step(step: int) -> Iterator[None]:
         raise TrainingError(f"step {step}: {error}") from error
 
 
-def _check_parts(model, loss, images, *hooks) -> None:
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    if not isinstance(images, ImageSet):
-        raise ValueError(
-            f"images must be an ImageSet, as load returns, got {type(images).__name__}"
-        )
-    if not callable(loss) or not all(hook is None or callable(hook) for hook in hooks):
-        raise ValueError("loss must be a function, and each hook a function or None")
+def _check_parts(model, loss, images, history, **hooks) -> None:
+    checks.module("model", model)
+    checks.function("loss", loss, "a function of model, batch and generator")
+    checks.instance("images", images, ImageSet, "an ImageSet, as load returns")
+    for name, hook in hooks.items():
+        if hook is not None:
+            checks.function(name, hook, "a function or None")
+    if history is not None:
+        checks.instance("history", history, History, "a History or None")
+
+
+def _check_named(keep, description) -> None:
+    for name, value in (("keep", keep), ("description", description)):
+        if value is not None:
+            checks.instance(name, value, Mapping, "a dictionary by name, or None")
+    for name, thing in (keep or {}).items():
+        if not all(hasattr(thing, one) for one in ("state_dict", "load_state_dict")):
+            raise checks.wrong(
+                f"keep[{name!r}]", "a thing with state_dict and load_state_dict", thing
+            )
 
 
 def _whole_numbers(images, epochs, batch_size, seed) -> tuple[int, int, int]:

@@ -181,8 +181,14 @@ def test_shares_are_even_and_more_processes_than_images_are_refused():
 @pytest.mark.parametrize(
     ("environment", "device", "message"),
     [
+        (
+            {"WORLD_SIZE": "two"},
+            "cpu",
+            "WORLD_SIZE must be a whole number of at least 1, got 'two'",
+        ),
         ({"WORLD_SIZE": "2"}, "cpu", "WORLD_SIZE is 2, but RANK, MASTER_ADDR, MASTER_PORT is not"),
         ({"WORLD_SIZE": "2", "RANK": "0"}, "cpu", "but MASTER_ADDR, MASTER_PORT is not set; start"),
+        ({"WORLD_SIZE": "2", "RANK": ""}, "cpu", "but RANK, MASTER_ADDR, MASTER_PORT is not set"),
         (
             {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "x", "MASTER_PORT": "1"},
             "mps",
@@ -225,8 +231,11 @@ def test_without_the_others_joining_ends_with_a_sentence(monkeypatch):
         pass
 
 
-def test_a_group_alone_is_none(monkeypatch):
+@pytest.mark.parametrize("told", [None, "", " ", "1"])
+def test_a_group_alone_is_none(told, monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
+    if told is not None:
+        monkeypatch.setenv("WORLD_SIZE", told)
     with processes.group("cpu"):
         assert (processes.count(), processes.rank()) == (1, 0)
         assert processes.from_first(lambda: 3) == 3

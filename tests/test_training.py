@@ -241,8 +241,8 @@ def test_a_hook_that_finds_nan_stops_the_run_with_its_step(hook):
         ({"checkpoint_every": 1.5, "checkpoint": "x"}, "checkpoint_every must be a whole number"),
         ({"model": print}, "model must be a torch.nn.Module"),
         ({"loss": None}, "loss must be a function"),
-        ({"after_step": 3}, "each hook a function"),
-        ({"images": torch.zeros(3)}, "images must be an ImageSet, as load returns, got Tensor"),
+        ({"after_step": 3}, "after_step must be a function or None, got 3"),
+        ({"images": torch.zeros(3)}, "images must be an ImageSet, as load returns, got a tensor"),
         ({"description": {"seed": 5}}, "description has 'seed', which fit describes itself"),
         ({"loss": lambda m, b, g: torch.zeros(())}, "the loss does not depend on the model"),
         (

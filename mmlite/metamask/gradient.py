@@ -4,15 +4,14 @@ The derivation stands in `mmlite.metamask`.
 """
 
 import functools
-import math
 
 import torch
 from torch import Tensor, nn
 
-from mmlite import processes
+from mmlite import checks, processes
 from mmlite.contrastive import nt_xent
 from mmlite.metamask.checkpointing import without_checkpointing
-from mmlite.metamask.mask import DimensionalMask, Loss, Views
+from mmlite.metamask.mask import DimensionalMask, Loss, Views, check_parts, check_views
 from mmlite.metamask.objective import Objective, Parameters, Pass, averaged, leaves
 from mmlite.metamask.tangents import check_same
 
@@ -43,7 +42,9 @@ def virtual_step(
     Raises:
         ValueError: as `meta_gradient`.
     """
-    _check_arguments(views, virtual_lr)
+    check_parts(encoder, head, mask, loss)
+    check_views("views", views)
+    virtual_lr = check_virtual_lr(virtual_lr)
     with torch.inference_mode(False):
         objective = Objective(encoder, head, mask, loss, optimizer)
         with objective.left_alone():
@@ -99,12 +100,13 @@ def meta_gradient(
             returns something else than h, or on a CPU two passes at θ are not the same (below).
         NotImplementedError: "exact", and the encoder has an operation without forward mode.
     """
-    check_method(method)
-    if not 0 < finite_step < math.inf:
-        raise ValueError(f"finite_step must be a finite number above 0, got {finite_step}")
-    _check_arguments(views, virtual_lr)
+    check_parts(encoder, head, mask, loss)
+    check_views("views", views)
     if outer_views is not None:
-        _check_arguments(outer_views, virtual_lr)
+        check_views("outer_views", outer_views)
+    virtual_lr = check_virtual_lr(virtual_lr)
+    checks.choice("method", method, METHODS)
+    finite_step = checks.real("finite_step", finite_step, above=0)
     compute = functools.partial(_finite_difference, length=finite_step)
     compute = _METHODS.get(method, compute)
     with torch.inference_mode(False):
@@ -187,27 +189,6 @@ def both(views: Views) -> Tensor:
     return torch.cat([x.detach() for x in views])
 
 
-def check_method(method: str) -> None:
-    """Raise a ValueError unless it is one of the four."""
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
-
-
-def check_virtual_lr(virtual_lr: float) -> None:
-    """Raise a ValueError unless η is a finite number of at least 0."""
-    if not 0 <= virtual_lr < math.inf:
-        raise ValueError(f"virtual_lr must be a finite number of at least 0, got {virtual_lr}")
-
-
-def _check_arguments(views: Views, virtual_lr: float) -> None:
-    check_virtual_lr(virtual_lr)
-    if (
-        not isinstance(views, (tuple, list))
-        or len(views) != 2
-        or not all(isinstance(x, Tensor) for x in views)
-        or views[0].shape != views[1].shape
-    ):
-        got = type(views).__name__
-        if isinstance(views, (tuple, list)):
-            got = [list(x.shape) if isinstance(x, Tensor) else type(x).__name__ for x in views]
-        raise ValueError(f"views must be a pair (x1, x2) of one shape [N, C, H, W], got {got}")
+def check_virtual_lr(virtual_lr: float) -> float:
+    """Return η, or raise a ValueError unless it is a finite number of at least 0."""
+    return checks.real("virtual_lr", virtual_lr, least=0)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmlite import checks
 from mmlite.contrastive import nt_xent
 
 Views = tuple[Tensor, Tensor]
@@ -17,20 +18,19 @@ class DimensionalMask(nn.Module):
 
     Args:
         dim: D.
-        start: every logit's first value; 0 gives a mask of 1/2 everywhere.
+        start: every logit's first value, finite; 0 gives a mask of 1/2 everywhere.
 
     Attributes:
         w: the logits, float [D].
 
     Raises:
-        ValueError: dim is below 1.
+        ValueError: dim is no whole number of at least 1, or start no finite number.
     """
 
     def __init__(self, dim: int, start: float = 0.0) -> None:
         super().__init__()
-        if not isinstance(dim, int) or dim < 1:
-            raise ValueError(f"dim must be a whole number of at least 1, got {dim!r}")
-        self.w = nn.Parameter(torch.full((dim,), float(start)))
+        dim, start = checks.whole("dim", dim, 1), checks.real("start", start)
+        self.w = nn.Parameter(torch.full((dim,), start))
 
     @property
     def mask(self) -> Tensor:
@@ -66,8 +66,42 @@ def masked_loss(
         views: (x1, x2), float [N, C, H, W] each.
         loss: called as loss(z1, z2) -> scalar; with a head that returns several, z1 and z2 are
             tuples of them.
+
+    Raises:
+        ValueError: an argument is of another kind, or views do not fit each other or the mask.
     """
+    check_parts(encoder, head, mask, loss)
+    check_views("views", views)
     return loss(*halves(head(mask(encoder(torch.cat(views))))))
+
+
+def check_parts(encoder: Any, head: Any, mask: Any, loss: Any, which: str = "") -> None:
+    """Raise a ValueError unless these are what their names say, head's and loss's after `which`."""
+    checks.module("encoder", encoder)
+    checks.module(f"{which}head", head)
+    if not isinstance(mask, nn.Module) or not isinstance(getattr(mask, "w", None), Tensor):
+        raise checks.wrong("mask", "a DimensionalMask, or a module with logits w [D]", mask)
+    checks.function(f"{which}loss", loss, "a function of z1 and z2")
+
+
+def check_views(name: str, views: Any) -> None:
+    """Raise a ValueError unless these are two tensors of floats of one shape."""
+    if (
+        not isinstance(views, (tuple, list))
+        or len(views) != 2
+        or not all(isinstance(x, Tensor) for x in views)
+        or views[0].shape != views[1].shape
+        or views[0].dim() < 2
+    ):
+        got = checks.shown(views)
+        if isinstance(views, (tuple, list)):
+            got = [list(x.shape) if isinstance(x, Tensor) else type(x).__name__ for x in views]
+        raise ValueError(f"{name} must be a pair (x1, x2) of one shape [N, C, H, W], got {got}")
+    if views[0].dtype != views[1].dtype or views[0].device != views[1].device:
+        raise ValueError(
+            f"{name} must be a pair of one type on one device, got {views[0].dtype} on "
+            f"{views[0].device} and {views[1].dtype} on {views[1].device}"
+        )
 
 
 def halves(z: Any) -> tuple[Any, Any]:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from numbers import Integral
 from typing import Any
 
 import torch
@@ -11,11 +10,11 @@ from torch import Generator, Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mmlite import processes
+from mmlite import checks, processes
 from mmlite.contrastive import nt_xent
 from mmlite.metamask.checkpointing import without_checkpointing
-from mmlite.metamask.gradient import check_method, check_virtual_lr, meta_gradient
-from mmlite.metamask.mask import DimensionalMask, Loss, Views, halves
+from mmlite.metamask.gradient import METHODS, check_virtual_lr, meta_gradient
+from mmlite.metamask.mask import DimensionalMask, Loss, Views, check_parts, halves
 from mmlite.metamask.objective import (
     HeadsGradient,
     Objective,
@@ -94,15 +93,20 @@ class MetaMask:
         every: int = 1,
         outer_views: MakeViews | None = None,
     ) -> None:
-        if not 0 <= redundancy_weight < math.inf:
-            raise ValueError(
-                f"redundancy_weight must be a finite number of at least 0, got {redundancy_weight}"
-            )
+        check_parts(encoder, contrastive_head, mask, contrastive_loss, "contrastive_")
+        check_parts(encoder, redundancy_head, mask, redundancy_loss, "redundancy_")
+        checks.instance(
+            "mask_optimizer", mask_optimizer, torch.optim.Optimizer, "an optimizer of the mask"
+        )
+        checks.function("views", views, "a function of images and a generator")
+        if outer_views is not None:
+            checks.function("outer_views", outer_views, "a function of images and a generator")
+        redundancy_weight = checks.real("redundancy_weight", redundancy_weight, least=0)
         if virtual_lr is not None:
-            check_virtual_lr(virtual_lr)
-        check_method(method)
-        if not isinstance(every, Integral) or every < 1:
-            raise ValueError(f"every must be a whole number of at least 1, got {every}")
+            virtual_lr = check_virtual_lr(virtual_lr)
+        copy_optimizer = checks.flag("copy_optimizer", copy_optimizer)
+        checks.choice("method", method, METHODS)
+        every = checks.whole("every", every, 1)
         self.encoder, self.heads = encoder, _Heads([contrastive_head, redundancy_head])
         self.model = nn.ModuleDict({"encoder": encoder, "heads": self.heads})
         self.mask, self.mask_optimizer = mask, mask_optimizer
@@ -286,17 +290,42 @@ class LookaheadMetaMask(MetaMask):
             (see `meta_gradient`).
     """
 
-    def __init__(self, *parts, clip_norm: float | None = None, **options) -> None:
-        for name in ("virtual_lr", "copy_optimizer", "method", "outer_views"):
-            if name in options:
-                raise ValueError(
-                    f"{name} has no meaning here: the virtual step is the training step and its "
-                    "second term is exact; MetaMask takes it"
-                )
-        super().__init__(*parts, **options)
-        if clip_norm is not None and not 0 < clip_norm < math.inf:
-            raise ValueError(f"clip_norm must be a finite number above 0 or None, got {clip_norm}")
-        self.clip_norm = clip_norm
+    def __init__(
+        self,
+        encoder: nn.Module,
+        contrastive_head: nn.Module,
+        redundancy_head: nn.Module,
+        mask: DimensionalMask,
+        mask_optimizer: torch.optim.Optimizer,
+        views: MakeViews,
+        *,
+        redundancy_weight: float = 0.02,
+        contrastive_loss: Loss = nt_xent,
+        redundancy_loss: Loss = barlow_twins,
+        every: int = 1,
+        clip_norm: float | None = None,
+        **others: Any,
+    ) -> None:
+        for name in others:
+            if name not in ("virtual_lr", "copy_optimizer", "method", "outer_views"):
+                raise TypeError(f"LookaheadMetaMask has no argument {name!r}")
+            raise ValueError(
+                f"{name} has no meaning here: the virtual step is the training step and its "
+                "second term is exact; MetaMask takes it"
+            )
+        super().__init__(
+            encoder,
+            contrastive_head,
+            redundancy_head,
+            mask,
+            mask_optimizer,
+            views,
+            redundancy_weight=redundancy_weight,
+            contrastive_loss=contrastive_loss,
+            redundancy_loss=redundancy_loss,
+            every=every,
+        )
+        self.clip_norm = None if clip_norm is None else checks.real("clip_norm", clip_norm, above=0)
         self.pending: _Step | None = None  # waits for the next iteration's gradient
         self.coming: _Step | None = None  # is being taken
         self.known: Parameters = {}  # the heads' gradient, as the loss gave it
