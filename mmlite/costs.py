@@ -260,13 +260,15 @@ def exchanges(
     NT-Xent hands all projections of both views to all processes and sums the loss; Barlow Twins
     sums each view's greatest entries, means and deviations, the diagonal of C, and C itself; a
     synchronised BatchNorm sends each process's means and variances. All but the greatest entries
-    have a message of the same size on the way back. The parameters' gradients go once, together.
+    have a message of the same size on the way back. The parameters' gradients go once, together,
+    with a number for each parameter that says whether it has one.
 
     Args:
         processes: N.
         batch: B, images of all processes.
         projection: P.
-        parameters: how many numbers are trained.
+        parameters: how many numbers are trained; for each bias and weight matrix one more, which
+            is little.
         norms: the channels C of each synchronised BatchNorm.
 
     Raises:

@@ -196,7 +196,7 @@ def counted(rank: int, sizes: list[int]) -> dict:
     fit(parts.model, loss, images, epochs=2, batch_size=10, progress=False)
     return {
         "numbers": numbers[starts[2] : starts[3]],
-        "parameters": sum(p.numel() for p in parts.model.parameters()),
+        "parameters": sum(p.numel() + 1 for p in parts.model.parameters()),
         "norms": [
             m.num_features for m in parts.model.modules() if isinstance(m, norms.SyncedBatchNorm)
         ],

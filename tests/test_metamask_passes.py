@@ -68,7 +68,7 @@ def loss_after_a_step(encoder, head, w, views, loss, lr=LR, outer=None):
     with torch.no_grad():
         for p, g in zip(parameters, gradient, strict=True):
             p -= lr * g
-    return float(value(outer or views))
+    return float(value(outer or views).detach())
 
 
 def quotients(encoder, head, mask, views, loss=nt_xent, step=1e-5, **options):
@@ -449,6 +449,31 @@ def test_passes_that_are_not_one_function_are_refused(method):
 
     with pytest.raises(ValueError, match="same parameters gave different losses"):
         meta_gradient(*problem(dense), LR, method, loss=forgetful)
+
+
+@pytest.mark.parametrize("method", ["exact", "unrolled", "first-order", "finite-difference"])
+def test_a_compiled_encoder_is_taken_as_it_is(method):
+    encoder, *parts = problem(dense)
+    wanted = meta_gradient(encoder, *parts, LR, method)
+    # traced, and differentiated in one backward pass alone; needs no compiler of C++
+    compiled = torch.compile(encoder, backend="aot_eager")
+    found = meta_gradient(compiled, *parts, LR, method)
+    torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-13)
+    with pytest.raises(ValueError, match="cannot train a compiled encoder"):
+        lookahead(lambda: nn.Sequential(compiled)).loss(None, images(0), None)
+
+
+def test_an_operation_without_a_second_derivative_is_named():
+    parts = problem(lambda: dense(nn.Hardsigmoid()))
+    exact = meta_gradient(*parts, LR)
+    torch.testing.assert_close(exact, quotients(*parts), rtol=1e-6, atol=1e-9)
+    with pytest.raises(NotImplementedError, match=r'twice .*; method="exact" does without'):
+        meta_gradient(*parts, LR, "unrolled")
+    encoder, _, mask, views = parts
+    head = nn.Sequential(nn.Linear(DIM, 4), nn.Hardsigmoid()).double()
+    with pytest.raises(NotImplementedError, match=r'twice .*; method="first-order" does without'):
+        meta_gradient(encoder, head, mask, views, LR)
+    assert meta_gradient(encoder, head, mask, views, LR, "first-order").isfinite().all()
 
 
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])

@@ -12,7 +12,14 @@ from mmlite import checks, processes
 from mmlite.contrastive import nt_xent
 from mmlite.metamask.checkpointing import without_checkpointing
 from mmlite.metamask.mask import DimensionalMask, Loss, Views, check_parts, check_views
-from mmlite.metamask.objective import Objective, Parameters, Pass, averaged, leaves
+from mmlite.metamask.objective import (
+    Objective,
+    Parameters,
+    Pass,
+    averaged,
+    leaves,
+    told_what_lacks,
+)
 from mmlite.metamask.tangents import check_same
 
 METHODS = ("exact", "unrolled", "finite-difference", "first-order")
@@ -98,7 +105,8 @@ def meta_gradient(
             step is negative or not finite, nothing can be trained, encoder and head share a
             parameter, the optimizer lacks one or is of a kind that is not copied, the encoder
             returns something else than h, or on a CPU two passes at θ are not the same (below).
-        NotImplementedError: "exact", and the encoder has an operation without forward mode.
+        NotImplementedError: "exact", and the encoder has an operation without forward mode, or the
+            heads one without a second derivative; "unrolled", and either has one without.
     """
     check_parts(encoder, head, mask, loss)
     check_views("views", views)
@@ -141,9 +149,10 @@ def _unrolled(objective: Objective, x: Tensor, outer_x: Tensor, lr: float) -> Te
     if processes.shared():  # the mean again, but with its graph
         gradient = {n: processes.total(g) / processes.count() for n, g in gradient.items()}
     virtual = objective.step(theta, gradient, lr)
-    with without_checkpointing():
+    with without_checkpointing(), told_what_lacks("the network", 'method="exact"'):
         value = objective.at(virtual, lambda: objective.read(w, objective.represent(outer_x)))
-    return averaged(torch.autograd.grad(value, w)[0])
+        of_w = torch.autograd.grad(value, w)[0]
+    return averaged(of_w)
 
 
 def _first_order(objective: Objective, x: Tensor, outer_x: Tensor, lr: float) -> Tensor:

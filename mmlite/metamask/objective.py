@@ -6,6 +6,8 @@ the backward pass. Random states, buffers and the memory of a loss begin each pa
 """
 
 import functools
+import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -69,7 +71,8 @@ class HeadsGradient:
     def derivative_along(self, along: Tensor, v: Parameters) -> Tensor:
         """Return ∂/∂w (⟨∂L/∂h, ḣ⟩ + ⟨∂L/∂φ, v⟩) [D]."""
         inner = (self.of_h * along).sum() + sum((g * v[n]).sum() for n, g in self.graph.items())
-        of_w = torch.autograd.grad(inner, self.w, materialize_grads=True)[0]
+        with told_what_lacks("the head or the loss", 'method="first-order"'):
+            of_w = torch.autograd.grad(inner, self.w, materialize_grads=True)[0]
         return averaged(of_w)
 
 
@@ -147,6 +150,8 @@ class Objective:
             stack.enter_context(uncompiled(*self.parts.values()))
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             stack.enter_context(_without_fast_path())
+            if "torch._dynamo" in sys.modules:  # what torch.compile wrapped runs as it is
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
             yield
 
     @property
@@ -305,6 +310,21 @@ def _described(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return f"a {type(value).__name__} of {len(value)}"
     return f"a {type(value).__name__}"
+
+
+@contextmanager
+def told_what_lacks(where: str, instead: str) -> Iterator[None]:
+    """Say in a sentence that an operation has no second derivative."""
+    try:
+        yield
+    except RuntimeError as error:
+        said = str(error).partition("\n")[0]
+        if not re.search("derivative for .* is not implemented|once_differentiable", said):
+            raise
+        raise NotImplementedError(
+            f"{where} has an operation that PyTorch cannot differentiate twice ({said}); {instead} "
+            "does without"
+        ) from error
 
 
 def of_part(part: str, theta: Parameters) -> Parameters:

@@ -332,7 +332,8 @@ class LookaheadMetaMask(MetaMask):
 
     def loss(self, model: nn.Module, images: Tensor, generator: Generator) -> Tensor:
         """Return the training step's loss of images [N, C, H, W]; for `fit`."""
-        if self.encoder._compiled_call_impl is not None:
+        parts = self.encoder.modules()
+        if any(m._compiled_call_impl is not None or hasattr(m, "_orig_mod") for m in parts):
             raise ValueError(
                 "LookaheadMetaMask cannot train a compiled encoder: each iteration differentiates "
                 "the step before it in forward mode, which needs the encoder as it is; leave "
