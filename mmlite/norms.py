@@ -20,7 +20,7 @@ class SyncedBatchNorm(_BatchNorm):
     Within `mmlite.processes.one_batch`; elsewhere it is PyTorch's. One exchange a pass: a process
     sends its 2 C means and variances, and they are pooled without the cancellation that a mean of
     squares brings (Ioffe & Szegedy 2015, algorithm 1; Chan et al. 1983, equation 2.1). Each
-    backward sends as many.
+    backward sends as many. So each process has to pass the same layers, in one order.
 
     Raises:
         ValueError: there is one value a channel only, or the number of rows is not a multiple of

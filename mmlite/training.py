@@ -244,6 +244,9 @@ def fit(
     cast = partial(_autocast, device, precision)
     loss, before_step, after_step = (f and cast()(f) for f in (loss, before_step, after_step))
 
+    def trained() -> list[nn.Parameter]:
+        return [p for p in parameters if p.requires_grad]
+
     def save() -> None:
         with one_batch():
             state = run.state_dict()
@@ -297,7 +300,7 @@ def fit(
                     watch.add(value)
                     optimizer.zero_grad(set_to_none=True)
                     value.backward()
-                    processes.average_gradients(parameters)
+                    processes.average_gradients(trained())
                     watch.add_gradients([p.grad for p in parameters if p.grad is not None])
                     hook(before_step, optimizer)
                     optimizer.step()
@@ -311,10 +314,10 @@ def fit(
                     bar.set_postfix_str(shown, refresh=False)
                 if checkpoint_every and run.step % checkpoint_every == 0 and run.within_epoch:
                     watch.look()
-                    _check_weights(parameters, run.step)
+                    _check_weights(trained(), run.step)
                     save()
             watch.look()
-            _check_weights(parameters, run.step)
+            _check_weights(trained(), run.step)
             # BatchNorms that are not synchronised have each seen the images of one process. `data`,
             # because a graph that waits for its meta step holds the buffers, but does not read them
             processes.average([b.data for b in model.buffers() if b.is_floating_point()])

@@ -371,6 +371,27 @@ def test_activation_checkpointing_changes_nothing(where, method, reentrant, lr):
 WIDTHS = [12, 9], [9, DIM]
 
 
+def test_wrappers_and_sequences_of_checkpoints_change_nothing_either():
+    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+    from torch.utils.checkpoint import checkpoint_sequential
+
+    class Sequence(nn.Sequential):
+        def forward(self, x):
+            return checkpoint_sequential(list(self), 2, x, use_reentrant=False)
+
+    encoder, head, mask, views = problem(lambda: nn.Sequential(nn.Flatten(), *map(block, *WIDTHS)))
+    wanted = meta_gradient(encoder, head, mask, views, LR)
+    for wrapped in (checkpoint_wrapper(encoder), Sequence(*encoder)):
+        for method in SAME:
+            found = meta_gradient(wrapped, head, mask, views, LR, method)
+            torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-13)
+    method = lookahead(lambda: checkpoint_wrapper(encoder))
+    optimizer = torch.optim.SGD(method.model.parameters(), LR)
+    for seed in (0, 1):
+        one_step(method, optimizer, images(seed))
+    assert method.mask.w.isfinite().all()
+
+
 def test_generators_and_buffers_are_left_as_they_were():
     parts = problem(lambda: dense(OwnTorchNoise(), OwnNumpyNoise(), OwnPythonNoise()))
     drawn = []

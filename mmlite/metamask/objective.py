@@ -100,18 +100,14 @@ class Objective:
         self.network = _Network(encoder, head)
         self.mask = mask
         self.of_heads = loss
-        self.originals = {
-            f"{part}.{name}": p
-            for part, module in self.parts.items()
-            for name, p in module.named_parameters()
-            if p.requires_grad
-        }
+        self.originals = {n: p for n, p in self.network.named_parameters() if p.requires_grad}
         self.parameters = {name: _plain(p) for name, p in self.originals.items()}
         self.w = _plain(mask.w).clone()
         self.optimizer = optimizer
         if not self.parameters:
             raise ValueError("neither the encoder nor the head has a parameter to train")
-        if len({id(p) for p in self.originals.values()}) < len(self.originals):
+        held = [{id(p) for p in part.parameters() if p.requires_grad} for part in (encoder, head)]
+        if held[0] & held[1]:
             raise ValueError("the encoder and the head share a parameter; give each its own")
         _check_optimizer(optimizer, self.originals)
         self.memory: list[tuple[nn.Module, dict[str, Tensor]]] = []
