@@ -40,6 +40,8 @@ def held_by(roots: Iterable[Any], kinds: type | tuple[type, ...]) -> list[Any]:
             seen[id(value)] = value
             if isinstance(value, kinds):
                 found[id(value)] = value
+            if isinstance(value, nn.Module):
+                level.extend(value.children())  # however deep: a network is one thing
             following.extend(_next_to(value))
         level = following
     return list(found.values())
@@ -68,7 +70,6 @@ def _next_to(value: Any) -> Iterator[Any]:
         names = value.__code__.co_names
         yield from [value.__globals__[name] for name in names if name in value.__globals__]
     elif isinstance(value, nn.Module):
-        yield from value.children()
         yield {k: v for k, v in vars(value).items() if k not in _OF_MODULES}
     else:
         yield getattr(value, "__self__", None)

@@ -371,6 +371,22 @@ def test_activation_checkpointing_changes_nothing(where, method, reentrant, lr):
 WIDTHS = [12, 9], [9, DIM]
 
 
+@pytest.mark.parametrize(
+    "layer", [NumpyNoise, PythonNoise, TorchNoise, OwnTorchNoise, OwnNumpyNoise, RunningScale]
+)
+def test_what_draws_or_moves_within_a_checkpoint_is_as_without_one(layer):
+    torch.manual_seed(0)
+    blocks = [nn.Sequential(block(12, 9), layer()), nn.Sequential(block(9, DIM), layer())]
+    plain = problem(lambda: nn.Sequential(nn.Flatten(), *blocks))
+    wrapped = (nn.Sequential(nn.Flatten(), Checkpointed(*blocks)), *plain[1:])
+    for method in SAME:
+        found = []
+        for parts in (plain, wrapped):
+            Seeds.plant(parts[0])
+            found.append(meta_gradient(*parts, LR, method))
+        torch.testing.assert_close(*found, rtol=1e-10, atol=1e-13)
+
+
 def test_wrappers_and_sequences_of_checkpoints_change_nothing_either():
     from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
     from torch.utils.checkpoint import checkpoint_sequential

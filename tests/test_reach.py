@@ -59,6 +59,16 @@ def test_a_module_is_found_whatever_way_it_is_held():
         assert len({id(one) for one in found}) == len(found)
 
 
+def test_a_deep_network_is_searched_to_its_end():
+    last = nn.Linear(2, 2)
+    last.draw = random.Random(0)
+    network = last
+    for _ in range(30):
+        network = nn.Sequential(nn.ReLU(), network)
+    assert held_by([network], random.Random) == [last.draw]
+    assert len(held_by([lambda z: network(z)], nn.Linear)) == 1
+
+
 def test_a_global_name_that_a_function_uses_is_found():
     assert held_by([lambda z: KEPT(z)], nn.Module)[0] is KEPT
     assert held_by([lambda z: z], nn.Module) == []

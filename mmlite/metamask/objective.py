@@ -6,6 +6,7 @@ the backward pass. Random states, buffers and the memory of a loss begin each pa
 """
 
 import functools
+import pickle
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -127,6 +128,7 @@ class Objective:
         modules = [m for part in self.parts.values() for m in part.modules()]
         own = own_generators(*self.parts.values(), self.of_heads)
         now = RngState.now(self.device, own)
+        self.own = now.own
         self.draws = now if draws is None else draws
         self.buffers = buffers
         others = held_by([self.of_heads], nn.Module)
@@ -183,21 +185,34 @@ class Objective:
         w = self.w
         if not create_graph:
             theta, w = leaves(theta), self.w.clone().requires_grad_()
+        moved = False
 
         def compute() -> Pass:
+            nonlocal moved
             h = self.represent(x)
             value = self.read(w, h)
             of = theta if create_graph else theta | {"w": w}
+            before = self._state()
             gradient = gradient_of(value, of, create_graph=create_graph)
+            moved = self._state() != before
             return Pass(h.detach(), value.detach(), gradient.pop("w", None), gradient)
 
         # what is differentiated twice is computed again long after this pass; and a reentrant
         # checkpoint has no gradient with respect to chosen tensors at all
         with without_checkpointing(reentrant_only=not create_graph):
             found = self.at(theta, compute)
+        if moved:  # what was computed again drew other numbers, or found other buffers
+            with without_checkpointing():
+                found = self.at(theta, compute)
         if not create_graph:
             averaged(found.of_w, *found.gradient.values())
         return found
+
+    def _state(self) -> tuple[bytes, list[tuple[int, int]]]:
+        """Return what a pass moves and checkpointing does not put back: it does torch's states."""
+        now = RngState.now(self.device, [generator for generator, _ in self.own])
+        drawn = pickle.dumps((now.python, now.numpy, [state for _, state in now.own]))
+        return drawn, [(id(b), b._version) for b in self.network.buffers()]
 
     def heads_gradient(self, theta: Parameters, h: Tensor) -> HeadsGradient:
         """Return the gradient of L with respect to h [2N, D] and the heads' parameters."""
