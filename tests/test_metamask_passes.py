@@ -691,7 +691,7 @@ def test_lookahead_refuses_gradients_that_something_else_changed():
     clip(optimizer)
     with pytest.raises(ValueError, match="give LookaheadMetaMask clip_norm"):
         method.before_step(optimizer)
-    with pytest.raises(ValueError, match="clip_norm must be a finite number above 0"):
+    with pytest.raises(ValueError, match="clip_norm must be a finite number greater than 0"):
         lookahead(dense, clip_norm=0.0)
 
 
