@@ -337,7 +337,7 @@ def test_what_train_refuses_is_a_sentence_and_exit_code_2(tmp_path, capsys, monk
         (["--recipe", "fashion-laptop", "--resume", "--out", str(tmp_path / "b")], "is going on"),
         (["--resume", "--seed", "4"], "seed is 0 there and 4 here"),
         (["--epochs", "0"], "epochs must be a whole number of at least 1"),
-        (["--batch-size", "65", "--resume"], "batch_size must be between 2 and the number"),
+        (["--batch-size", "65", "--resume"], "batch_size must be a whole number from 2 to 64"),
         (["--schedule", "paper"], "--schedule is of --method metamask, and simclr has none"),
         (["--recipe", "cifar10", "--out", str(tmp_path / "c")], "cifar10 is missing or damaged"),
     ):
@@ -358,7 +358,8 @@ def test_a_disk_that_is_full_stops_a_run_with_exit_code_1(tmp_path, capsys, monk
     monkeypatch.setattr(torch, "save", full)
     assert train(tmp_path / "run", "--quiet") == 1
     assert "cannot be written ([Errno 28] No space left" in capsys.readouterr().err
-    assert sorted(os.listdir(tmp_path / "run")) == ["last.pt.lock", "log.jsonl"]
+    # the log's line of an epoch comes after its checkpoint
+    assert os.listdir(tmp_path / "run") == ["last.pt.lock"]
 
 
 def test_a_run_that_stops_on_the_way_is_a_sentence_and_exit_code_1(tmp_path, capsys, monkeypatch):
