@@ -134,6 +134,7 @@ def test_a_process_that_is_gone_stops_the_other_with_a_sentence(hangs, tmp_path)
     assert told.startswith("another process has stopped or does not answer (")
     assert told.endswith("), so this one stops; look for the other's own message")
     assert ".cc" not in told
+    assert ("timed out" in told.lower()) is hangs  # by which lesson 07 tells the two apart
     assert timedelta(minutes=1) > processes.TIMEOUT
 
 
