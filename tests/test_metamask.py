@@ -25,7 +25,7 @@ from mmlite.metamask import (
     meta_gradient,
     virtual_step,
 )
-from mmlite.metamask.steps import step_derivative
+from mmlite.metamask.lookahead import step_derivative
 from mmlite.metamask.tangents import FusedTangents, KeptConvolutions
 from mmlite.norms import synchronise
 from mmlite.redundancy import barlow_twins

@@ -21,7 +21,8 @@ differentiation is enough. And the mask enters after the encoder, so nothing flo
    gives the same and takes twice as long.)
 
 `mask` holds the mask, `objective` L as a function of (θ, w, views) alone, `gradient` the
-meta-gradient, `steps` the training steps around it, `tangents` the rules that make pass 3 cheap.
+meta-gradient, `steps` the training step around it, `lookahead` a cheaper one, `tangents` the rules
+that make pass 3 cheap.
 
 Faithfulness, line by line. "Code" is what its authors published (jiangmengli/MetaMask,
 `meta-mask.py`, read at commit 65f7919).
@@ -62,8 +63,9 @@ Evaluation
 """
 
 from mmlite.metamask.gradient import meta_gradient, virtual_step
+from mmlite.metamask.lookahead import LookaheadMetaMask
 from mmlite.metamask.mask import DimensionalMask, masked_loss
-from mmlite.metamask.steps import LookaheadMetaMask, MetaMask
+from mmlite.metamask.steps import MetaMask
 
 __all__ = [
     "DimensionalMask",

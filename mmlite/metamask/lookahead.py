@@ -1,0 +1,400 @@
+"""MetaMask for the price of one forward-mode pass: the virtual step is the training step."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from mmlite import checks, processes
+from mmlite.contrastive import nt_xent
+from mmlite.metamask.checkpointing import without_checkpointing
+from mmlite.metamask.mask import DimensionalMask, Loss, halves
+from mmlite.metamask.objective import (
+    HeadsGradient,
+    Objective,
+    Parameters,
+    averaged,
+    checked_representation,
+    gradient_of,
+    leaves,
+    of_part,
+)
+from mmlite.metamask.steps import MakeViews, MetaMask
+from mmlite.metamask.tangents import Kept, KeptConvolutions, check_same
+from mmlite.redundancy import barlow_twins
+from mmlite.rng import RngState, own_generators
+
+
+@dataclass
+class _Step:
+    """A training step to be differentiated once the next one's gradient is known.
+
+    Attributes:
+        x: both views [2N, C, H, W].
+        draws: the random states that the encoder began with.
+        buffers: the encoder's, as it began with them.
+        theta: θ; the encoder's part from just before the step is taken.
+        h: the representation [2N, D].
+        heads: the gradient with respect to h and the heads' parameters, with its graph.
+        kept: what the encoder's convolutions returned, see `KeptConvolutions`.
+        derivative: U′, entry by entry, once the step is taken.
+        clipped: how the gradient was cut before the step; None if it was not.
+    """
+
+    x: Tensor
+    draws: RngState
+    buffers: Parameters
+    theta: Parameters
+    h: Tensor
+    heads: HeadsGradient
+    kept: list[Kept | None] = field(default_factory=list)
+    derivative: Parameters = field(default_factory=dict)
+    clipped: "_Clipped | None" = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all but the graph and what is kept, which can be made anew; of all processes."""
+        return {
+            "x": torch.cat([processes.rows_of_all(x) for x in self.x.chunk(2)]),
+            "h": torch.cat([processes.rows_of_all(h) for h in self.h.chunk(2)]),
+            "draws": processes.of_each(self.draws.state_dict()),
+            "w": self.heads.w.detach(),
+            "clipped": None if self.clipped is None else vars(self.clipped),
+            **{name: getattr(self, name) for name in ("buffers", "theta", "derivative")},
+        }
+
+
+@dataclass(frozen=True)
+class _Clipped:
+    """A gradient g that was cut to c g, c = most / (‖g‖ + 1e-6) < 1, as PyTorch does.
+
+    Attributes:
+        gradient: c g by name.
+        share: c.
+        length: ‖g‖.
+    """
+
+    gradient: Parameters
+    share: Tensor
+    length: Tensor
+
+    def transposed(self, direction: Parameters) -> Parameters:
+        """Return the derivative of c g with respect to g, transposed, times a direction.
+
+        c d − g ⟨c g, d⟩ / (‖g‖ (‖g‖ + 1e-6)).
+        """
+        inner = sum((self.gradient[name] * d).sum() for name, d in direction.items())
+        along = inner / (self.share * self.length * (self.length + 1e-6))
+        return {n: self.share * d - along * self.gradient[n] for n, d in direction.items()}
+
+
+class _Known(torch.autograd.Function):
+    """A loss whose gradients are known already: its backward pass hands them out."""
+
+    @staticmethod
+    def forward(ctx, value, gradients, *inputs):
+        ctx.gradients = gradients
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx, outer):
+        return None, None, *(outer * gradient for gradient in ctx.gradients)
+
+
+def _on_device(value: Any, device: torch.device) -> Any:
+    """Return tensors, and those in dictionaries, on a device."""
+    if isinstance(value, dict):
+        return {key: _on_device(one, device) for key, one in value.items()}
+    return value.to(device) if isinstance(value, Tensor) else value
+
+
+class LookaheadMetaMask(MetaMask):
+    r"""MetaMask for the price of one forward-mode pass: the virtual step is the training step.
+
+    Iteration t steps from θ to θ₊ = θ + U(g), with g = ∇θ ℒ(θ, w; batch t) the gradient of the
+    whole loss and U what the optimiser makes of it, entry by entry. Iteration t + 1 computes the
+    gradients of ℒ₊ = ℒ(θ₊, w; batch t + 1) anyway: u = ∇θ ℒ₊ to train with, and ∂ℒ₊/∂w from the
+    same backward pass. What is missing of the derivative of ℒ₊ with respect to w,
+
+        ∂ℒ₊/∂w + ∂/∂w ⟨∇θ ℒ(θ, w; batch t), U′(g) ⊙ u⟩,
+
+    is the second term, one forward-mode pass at the old θ. U′ is the optimiser's own derivative
+    (SGD: −lr; Adam: also through its second moment). So the loss that the mask minimises is the
+    next batch's, the virtual step is as long as the real one, and with `every` = k only each k-th
+    pair of iterations pays. The derivative is exact for a change of the logits that lasts through
+    both iterations; what w did to θ in earlier ones is left out, as in the paper.
+
+        fit(..., before_step=method.before_step, after_step=method.after_step)
+
+    Gradients that are clipped or scaled on their way to the step would not be in the derivative:
+    `clip_norm` clips them here, derivative included, and on a CPU another change is refused.
+
+    Args and attributes as for `MetaMask`; `virtual_lr`, `copy_optimizer`, `method` and
+    `outer_views` have no meaning here and cannot be given.
+
+    Args:
+        clip_norm: the greatest length of the gradient of all trained parameters together; a longer
+            one is cut to it before the step. None cuts nothing.
+
+    Raises:
+        ValueError: in training, for an optimizer other than SGD, Adam and AdamW, for gradients
+            that something else has changed, and on a CPU for an encoder that cannot repeat a pass
+            (see `meta_gradient`).
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        contrastive_head: nn.Module,
+        redundancy_head: nn.Module,
+        mask: DimensionalMask,
+        mask_optimizer: torch.optim.Optimizer,
+        views: MakeViews,
+        *,
+        redundancy_weight: float = 0.02,
+        contrastive_loss: Loss = nt_xent,
+        redundancy_loss: Loss = barlow_twins,
+        every: int = 1,
+        clip_norm: float | None = None,
+        **others: Any,
+    ) -> None:
+        for name in others:
+            if name not in ("virtual_lr", "copy_optimizer", "method", "outer_views"):
+                raise TypeError(f"LookaheadMetaMask has no argument {name!r}")
+            raise ValueError(
+                f"{name} has no meaning here: the virtual step is the training step and its "
+                "second term is exact; MetaMask takes it"
+            )
+        super().__init__(
+            encoder,
+            contrastive_head,
+            redundancy_head,
+            mask,
+            mask_optimizer,
+            views,
+            redundancy_weight=redundancy_weight,
+            contrastive_loss=contrastive_loss,
+            redundancy_loss=redundancy_loss,
+            every=every,
+        )
+        self.clip_norm = None if clip_norm is None else checks.real("clip_norm", clip_norm, above=0)
+        self.pending: _Step | None = None  # waits for the next iteration's gradient
+        self.coming: _Step | None = None  # is being taken
+        self.known: Parameters = {}  # the heads' gradient, as the loss gave it
+
+    def loss(self, model: nn.Module, images: Tensor, generator: Generator) -> Tensor:
+        """Return the training step's loss of images [N, C, H, W]; for `fit`."""
+        parts = self.encoder.modules()
+        if any(m._compiled_call_impl is not None or hasattr(m, "_orig_mod") for m in parts):
+            raise ValueError(
+                "LookaheadMetaMask cannot train a compiled encoder: each iteration differentiates "
+                "the step before it in forward mode, which needs the encoder as it is; leave "
+                "compile out, or take MetaMask (the schedule paper)"
+            )
+        x = torch.cat(self.views(images, generator))
+        if (self.steps + 1) % self.every:
+            return self.joint(*halves(self.heads(self.mask(self.encoder(x)))))
+        draws = RngState.now(x.device, own_generators(self.encoder))
+        buffers = {name: b.clone() for name, b in self.encoder.named_buffers()}
+        # attention computes here as in the forward-mode pass, which draws and rounds alike then
+        with sdpa_kernel(SDPBackend.MATH):
+            with KeptConvolutions() as convolutions:
+                h = checked_representation(self.encoder(x), x)
+            heads, kept = self._heads_gradient(h)
+        theta = {name: p.detach() for name, p in heads.items()}
+        self.coming = _Step(x.detach(), draws, buffers, theta, h.detach(), kept, convolutions.kept)
+        originals = {f"head.{n}": p for n, p in self.heads.named_parameters()}
+        self.known = {name: g.detach() for name, g in kept.graph.items()}
+        known = [*self.known.values(), kept.of_h.detach(), kept.of_w.detach()]
+        seen = [*(originals[name] for name in self.known), h, self.mask.w]
+        return _Known.apply(kept.value, known, *seen)
+
+    def _heads_gradient(self, h: Tensor) -> tuple[Parameters, HeadsGradient]:
+        """Return copies of the heads' parameters, and the gradient there, whose graph lasts.
+
+        The heads' buffers move on as in any training step.
+        """
+        heads = {
+            name: p.detach().clone().requires_grad_()
+            for name, p in self.heads.named_parameters()
+            if p.requires_grad
+        }
+        buffers = {name: b.clone() for name, b in self.heads.named_buffers()}
+        seen = leaves({"h": h, "w": self.mask.w.clone()})
+        masked = functional_call(self.mask, {"w": seen["w"]}, (seen["h"],))
+        state = heads | buffers
+        with without_checkpointing():
+            value = self.joint(*halves(functional_call(self.heads, state, (masked,))))
+            gradient = gradient_of(value, heads | seen, create_graph=True)
+        with torch.no_grad():
+            for name, buffer in self.heads.named_buffers():
+                buffer.copy_(state[name])
+        of_h, of_w = gradient.pop("h"), gradient.pop("w")
+        graph = {f"head.{name}": g for name, g in gradient.items()}
+        kept = HeadsGradient(value.detach(), seen["w"], of_h, graph, of_w)
+        return {f"head.{name}": p for name, p in heads.items()}, kept
+
+    def before_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Finish the meta step of the iteration before; for `fit`, between backward and step."""
+        self.steps += 1
+        objective = self._objective()
+        gradient = {
+            name: torch.zeros_like(p) if p.grad is None else p.grad.detach()
+            for name, p in objective.originals.items()
+        }
+        old, self.pending, self.coming = self.pending, self.coming, None
+        if self.pending is not None:
+            self._check_unchanged(objective)
+        if old is not None and not old.derivative.keys() <= gradient.keys():
+            old = None  # a parameter was frozen since, so ∇θ ℒ₊ is not known
+        if old is not None:
+            direction = {name: d.mul_(gradient[name]) for name, d in old.derivative.items()}
+            if old.clipped is not None:
+                direction = old.clipped.transposed(direction)
+            with objective.left_alone(old.draws, old.buffers):
+                h, along = objective.tangent(old.theta, old.x, direction, old.kept)
+            check_same(old.h, h)
+            direct = averaged(self.mask.w.grad)
+            self._move(direct + old.heads.derivative_along(along, direction))
+        self.mask.w.grad = None
+        if self.pending is not None:  # now that the graph of the encoder has gone
+            spare = {} if old is None else old.theta
+            for name, p in of_part("encoder", objective.parameters).items():
+                self.pending.theta[name] = spare[name].copy_(p) if name in spare else p.clone()
+        if self.clip_norm is not None:
+            self._clip(gradient)
+
+    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Note how the step depended on its gradient; for `fit`, after each of its steps."""
+        if self.pending is not None:
+            objective = self._objective()
+            self._check_unchanged(objective)
+            theta = self.pending.theta
+            self.pending.derivative = {
+                name: torch.zeros_like(p)  # it is not stepped at all
+                if p.grad is None
+                else step_derivative(optimizer, p, theta[name], p.grad)
+                for name, p in objective.originals.items()
+                if name in theta
+            }
+
+    def _clip(self, gradient: Parameters) -> None:
+        """Cut the gradient in place, and note how."""
+        length = nn.utils.get_total_norm(list(gradient.values()))
+        share = (self.clip_norm / (length + 1e-6)).clamp(max=1)
+        for g in gradient.values():
+            g.mul_(share.to(g.dtype))
+        self.known = {name: g * share for name, g in self.known.items()}
+        if self.pending is not None:
+            # a gradient that is not cut has the same formula, but with the identity in its place
+            inside = share >= 1
+            cut = {name: torch.where(inside, 0, g) for name, g in gradient.items()}
+            self.pending.clipped = _Clipped(cut, share, length)
+
+    def _check_unchanged(self, objective: Objective) -> None:
+        """Raise a ValueError if something has changed the gradients; the derivative would not know.
+
+        Of one process on a CPU: of several each knows its own gradient, not yet their mean.
+        """
+        if self.mask.w.device.type != "cpu" or processes.count() > 1:
+            return
+        for name, g in self.known.items():
+            p = objective.originals.get(name)
+            if p is not None and p.grad is not None and not torch.equal(p.grad, g.to(p.grad.dtype)):
+                raise ValueError(
+                    f"the gradient of {name} is not the one that the loss gave: something clipped, "
+                    "scaled or summed it, which the derivative of the step would not know. To clip "
+                    "it, give LookaheadMetaMask clip_norm; else take MetaMask"
+                )
+
+    def _objective(self) -> Objective:
+        return Objective(self.encoder, self.heads, self.mask, self.joint)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return also the step whose meta step is still to come."""
+        pending = None if self.pending is None else self.pending.state_dict()
+        return super().state_dict() | {"pending": pending}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.pending, self.coming = None, None
+        if state["pending"] is not None:
+            self.pending = self._pending_from(state["pending"])
+
+    def _pending_from(self, state: dict[str, Any]) -> _Step:
+        """Return the step that `_Step.state_dict` kept, this process's share of its images."""
+        device = self.mask.w.device
+        # more processes than wrote it, whose modules draw numbers, begin as the first
+        drawn = state["draws"]
+        drawn = drawn[processes.rank() if processes.rank() < len(drawn) else 0]
+        draws = RngState.from_state_dict(drawn, device, own_generators(self.encoder))
+        kept = {n: _on_device(value, device) for n, value in state.items() if n != "draws"}
+        x, h = (
+            torch.cat([processes.own_share(half) for half in kept[name].chunk(2)])
+            for name in ("x", "h")
+        )
+        objective = self._objective()
+        objective.w = kept["w"]
+        # The heads' graph is made anew, from the same numbers: the heads draw theirs after the
+        # encoder has drawn its own.
+        with objective.left_alone(draws, kept["buffers"]):
+            with torch.no_grad():
+                objective.at(kept["theta"], lambda: objective.represent(x))
+            heads = objective.heads_gradient(kept["theta"], h)
+        clipped = None if kept["clipped"] is None else _Clipped(**kept["clipped"])
+        parts = (kept[name] for name in ("buffers", "theta"))
+        return _Step(x, draws, *parts, h, heads, [], kept["derivative"], clipped)
+
+
+@torch.no_grad()
+def step_derivative(
+    optimizer: torch.optim.Optimizer, parameter: nn.Parameter, before: Tensor, gradient: Tensor
+) -> Tensor:
+    """Return dp₊/dg entry by entry: how the step just taken depended on the gradient g.
+
+    SGD (with momentum, also Nesterov's), Adam and AdamW; Kingma & Ba 2015, algorithm 1, for the
+    latter two, differentiated.
+
+    Args:
+        optimizer: after its step.
+        parameter: p, one of its parameters.
+        before: p before the step.
+        gradient: g.
+
+    Raises:
+        ValueError: another optimiser, or an option that changes the formula.
+    """
+    groups = (g for g in optimizer.param_groups if any(p is parameter for p in g["params"]))
+    if (group := next(groups, None)) is None:
+        raise ValueError(
+            f"the optimizer does not hold a parameter of shape {list(parameter.shape)} that has a "
+            "gradient; make it of all parameters of the method's model"
+        )
+    odd = [name for name in ("amsgrad", "maximize", "dampening") if group.get(name)]
+    kind = type(optimizer)
+    if odd or kind not in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
+        raise ValueError(
+            "the step's derivative is known for SGD, Adam and AdamW without amsgrad, maximize and "
+            f"dampening, got {kind.__name__}{f' with {odd[0]}' if odd else ''}"
+        )
+    if kind is torch.optim.SGD:
+        factor = 1 + group["momentum"] if group["nesterov"] else 1
+        return torch.full_like(parameter, -group["lr"] * factor)
+    state, (beta1, beta2) = optimizer.state[parameter], group["betas"]
+    step = state["step"]
+    # a fused optimiser keeps it on the device, where a look at it would wait
+    step = float(step) if step.device.type == "cpu" else step.double()
+    if kind is torch.optim.Adam and not group.get("decoupled_weight_decay"):
+        gradient = gradient + group["weight_decay"] * before
+    correction1, correction2 = 1 - beta1**step, 1 - beta2**step
+    root = (state["exp_avg_sq"] / correction2).sqrt_()  # of the mean square
+    size = root + group["eps"]
+    # an entry that has never had a gradient has root 0, and its step does not depend on the root
+    root.masked_fill_(root == 0, math.inf)
+    # in place where that can be: new memory costs more here than the arithmetic
+    slope = ((1 - beta2) / correction2 * gradient).div_(root)
+    through_root = slope.mul_(state["exp_avg"] / correction1).div_(size.square())
+    return ((1 - beta1) / correction1 / size).sub_(through_root).mul_(-group["lr"])
