@@ -347,6 +347,7 @@ def test_what_train_refuses_is_a_sentence_and_exit_code_2(tmp_path, capsys, monk
         assert error.startswith("mmlite: ")
         assert message in error
     (tmp_path / "run" / "last.pt").write_bytes(b"damaged")
+    (tmp_path / "run" / "last.previous.pt").unlink()  # of the same epoch, before its hook
     assert cli.main(["evaluate", str(tmp_path / "run")]) == 2
     assert "last.pt is damaged" in capsys.readouterr().err
 
