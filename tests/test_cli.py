@@ -1,6 +1,7 @@
 """The command line: lessons run and built, and a real JupyterLab started and asked for a lesson."""
 
 import errno
+import functools
 import json
 import os
 import re
@@ -105,9 +106,10 @@ def test_wrong_use_shows_the_usage(capsys, arguments):
 def test_ctrl_c_ends_a_lesson_with_a_word(tmp_path):
     course(tmp_path, "import time\nopen('begun', 'w').close()\ntime.sleep(600)")
     command = [sys.executable, "-m", "mmlite", "lessons", "run"]
-    with subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as running:
+    # a run of tests in the background may ignore Ctrl-C, and its children with it
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, preexec_fn=heard, **pipes) as running:
         deadline = time.monotonic() + 300
         while not (tmp_path / "lessons" / "begun").exists():
             assert time.monotonic() < deadline

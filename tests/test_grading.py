@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import functools
 import io
 import json
 import os
@@ -828,7 +829,10 @@ def test_ctrl_c_ends_it_at_once_and_leaves_nothing(tmp_path):
     before, files = processes(), common_files()
     command = [sys.executable, "-m", "mmlite.cli", "grade", str(source), "--out", str(out)]
     command += ["--timeout", "500", "--jobs", "2"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+    # a run of tests in the background may ignore Ctrl-C, and its children with it
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, preexec_fn=heard, **pipes) as running:
         while not (out / "grades.json").exists() or len(marked_in(out)) < 3:
             assert running.poll() is None, running.stderr.read()
             time.sleep(0.05)
