@@ -210,7 +210,7 @@ class Objective:
 
     def _state(self) -> tuple[bytes, list[tuple[int, int]]]:
         """Return what a pass moves and checkpointing does not put back: it does torch's states."""
-        now = RngState.now(self.device, [generator for generator, _ in self.own])
+        now = RngState.now(torch.device("cpu"), [generator for generator, _ in self.own])
         drawn = pickle.dumps((now.python, now.numpy, [state for _, state in now.own]))
         return drawn, [(id(b), b._version) for b in self.network.buffers()]
 
