@@ -88,6 +88,7 @@ def test_the_tests_mirror_the_library():
     modules = {path.stem for path in (ROOT / "mmlite").glob("[a-z]*.py")}
     modules |= {path.parent.name for path in (ROOT / "mmlite").glob("*/__init__.py")}
     tests = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
+    tests |= {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
     assert modules - {"datasets"} <= tests
 
 

@@ -1,0 +1,83 @@
+"""A small class of students, and what a run of the grader leaves behind."""
+
+import contextlib
+import zipfile
+from pathlib import Path
+
+import corpus
+
+from mmlite.exercises import all_exercises
+from mmlite.grading import batch
+from mmlite.grading.sandbox import Settings
+from mmlite.grading.submissions import find_submissions
+
+ROOT = Path(__file__).resolve().parents[2]
+LESSONS = {"01": "contrastive", "02": "redundancy", "03": "confounders"}
+EXERCISES = list(all_exercises().values())
+QUICK = Settings(corpus.LIMIT, corpus.MEMORY)
+
+
+def make(folder: Path, files: dict[str, bytes], zipped: bool = False) -> Path:
+    source = folder / ("class.zip" if zipped else "class")
+    if zipped:
+        with zipfile.ZipFile(source, "w") as archive:
+            for name, data in files.items():
+                archive.writestr(name, data)
+    else:
+        for name, data in files.items():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes(data)
+    return source
+
+
+def small_class(folder: Path) -> Path:
+    right = corpus.notebook(corpus.SETUP, corpus.COSINE, corpus.PUSH)
+    half = corpus.notebook(corpus.SETUP, corpus.body("return a @ b.T"), corpus.COLLAPSED)
+    return make(folder, {"ada.ipynb": right, "bob.ipynb": half, "eve.ipynb": b"no notebook"})
+
+
+def run_class(source: Path, out: Path, box, **more) -> batch.Summary:
+    return batch.grade(source, out, LESSONS, box, QUICK, **more)
+
+
+def files_of(out: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+
+
+def processes() -> dict[int, str]:
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            found[int(path.name)] = (path / "cmdline").read_bytes().decode(errors="replace")
+    return found
+
+
+def common_files() -> set[str]:
+    return {str(path) for place in ("/tmp", "/dev/shm") for path in Path(place).glob("*")}
+
+
+def leftovers(before_pids: dict[int, str], before_files: set[str], out: Path) -> list[str]:
+    """Return new processes that are ours to blame, and new files where everybody may write."""
+    ours = [
+        f"process {pid}: {line[:80]}"
+        for pid, line in processes().items()
+        if pid not in before_pids and "grading.zygote" in line
+    ]
+    files = [f for f in common_files() - before_files if "mmlite-" in f or "-by-a-worker" in f]
+    return ours + files + [str(path) for path in out.rglob("*") if path.name == "TOUCH"]
+
+
+class Instead:
+    """A sandbox that must not be used."""
+
+    description = "nothing"
+
+    def worker(self, *_):
+        raise AssertionError("this was marked before")
+
+    def close(self):
+        pass
+
+
+def names(source: Path) -> list[tuple[str, str | None]]:
+    return [(one.student, one.lesson) for one in find_submissions(source, LESSONS)]

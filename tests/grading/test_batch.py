@@ -1,0 +1,152 @@
+"""A class, marked once and again."""
+
+import csv
+import functools
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import corpus
+import pytest
+from classes import (
+    LESSONS,
+    QUICK,
+    Instead,
+    common_files,
+    files_of,
+    leftovers,
+    processes,
+    run_class,
+    small_class,
+)
+
+from mmlite import cli
+from mmlite.classroom import LessonError
+from mmlite.grading import batch
+
+
+def test_a_rerun_changes_nothing_and_marks_only_what_changed(tmp_path, box):
+    source, out = small_class(tmp_path), tmp_path / "out"
+    assert run_class(source, out, box) == batch.Summary(3, marked=3, known=0, failed=1, late=0)
+    before = files_of(out)
+    still = Instead()
+    still.description = box.description
+    assert run_class(source, out, still) == batch.Summary(3, 0, 3, failed=1, late=0)
+    assert files_of(out) == before
+    (source / "bob.ipynb").write_bytes((source / "ada.ipynb").read_bytes())
+    (source / "eve.ipynb").unlink()
+    assert run_class(source, out, box).submissions == 2
+    after = files_of(out)
+    assert "feedback/eve.html" not in after
+    assert after["feedback/bob.html"] != before["feedback/bob.html"]
+    assert after["feedback/ada.html"] == before["feedback/ada.html"]
+    with pytest.raises(AssertionError, match="marked before"):  # other limits, other marks
+        batch.grade(source, out, LESSONS, still, replace(QUICK, timeout=9))
+
+
+def test_an_interrupted_batch_goes_on_where_it_stopped(tmp_path, box):
+    source, out = small_class(tmp_path), tmp_path / "out"
+    marked = []
+
+    def interrupt(student):
+        marked.append(student)
+        raise KeyboardInterrupt
+
+    class Kept:  # the module's sandbox goes on after this test
+        description, worker = box.description, box.worker
+
+        def close(self):
+            pass
+
+    with pytest.raises(KeyboardInterrupt):
+        run_class(source, out, Kept(), on_submission=interrupt)
+    record = json.loads((out / "grades.json").read_text(encoding="utf-8"))
+    assert [name for name, one in record["students"].items() if one["submissions"]] == marked
+    assert run_class(source, out, box).known == 1
+    whole, again = tmp_path / "whole", json.loads((out / "grades.json").read_text())
+    run_class(source, whole, box)
+    record = json.loads((whole / "grades.json").read_text())
+    assert {n: s["total"] for n, s in record["students"].items()} == {
+        n: s["total"] for n, s in again["students"].items()
+    }
+
+
+def test_ctrl_c_ends_it_at_once_and_leaves_nothing(tmp_path):
+    source, out = small_class(tmp_path), tmp_path / "out"
+    spin = corpus.body("import time\ntime.sleep(600)")
+    (source / "zoe.ipynb").write_bytes(corpus.notebook(corpus.SETUP, spin))
+    before, files = processes(), common_files()
+    command = [sys.executable, "-m", "mmlite.cli", "grade", str(source), "--out", str(out)]
+    command += ["--timeout", "500", "--jobs", "2"]
+    # a run of tests in the background may ignore Ctrl-C, and its children with it
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, preexec_fn=heard, **pipes) as running:
+        while not (out / "grades.json").exists() or len(marked_in(out)) < 3:
+            assert running.poll() is None, running.stderr.read()
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=300)
+    assert running.returncode == 130
+    assert b"run the same again to go on" in said
+    assert b"Traceback" not in said
+    assert marked_in(out) == ["ada", "bob", "eve"]
+    assert leftovers(before, files, out) == []
+
+
+def marked_in(out: Path) -> list[str]:
+    record = json.loads((out / "grades.json").read_text(encoding="utf-8"))
+    return [name for name, student in record["students"].items() if student["submissions"]]
+
+
+def test_the_table_says_marks_lateness_and_failure(tmp_path, box):
+    source, out = small_class(tmp_path), tmp_path / "out"
+    noon = datetime(2026, 11, 30, 12)
+    for name, hour in (("ada", 11), ("bob", 13), ("eve", 11)):
+        stamp = noon.replace(hour=hour).timestamp()
+        os.utime(source / f"{name}.ipynb", (stamp, stamp))
+    assert run_class(source, out, box, due=noon).late == 1
+    rows = list(csv.reader(io.StringIO((out / "grades.csv").read_text(encoding="utf-8"))))
+    ids = [f"01.{n}" for n in range(1, 7)]
+    assert rows == [
+        ["student", *ids, "total", "of", "late", "failed"],
+        ["ada", "1", "0", "0", "0", "2", "0", "3", "15", "no", "no"],
+        ["bob", "0", "0", "0", "0", "0", "2", "2", "15", "yes", "no"],
+        ["eve", *[""] * 6, "0", "15", "no", "yes"],
+    ]
+
+
+def test_a_record_that_is_none_is_not_overwritten(tmp_path, box):
+    source, out = small_class(tmp_path), tmp_path / "out"
+    out.mkdir()
+    (out / "grades.json").write_text("[1]")
+    with pytest.raises(LessonError, match="not of an earlier run; move it away"):
+        run_class(source, out, box)
+    assert (out / "grades.json").read_text() == "[1]"
+
+
+def test_the_command_grades_and_its_exit_code_means_something(tmp_path, capsys):
+    source, out = small_class(tmp_path), tmp_path / "out"
+    arguments = ["grade", str(source), "--out", str(out), "--jobs", "1", "--due", "2020-01-01"]
+    assert cli.main(arguments) == 1
+    printed = capsys.readouterr()
+    assert "3 submissions: 3 marked now, 0 known already" in printed.out
+    assert "late: 3, with a notebook that could not be marked: 1" in printed.out
+    assert "What holds each answer: " in printed.err
+    (source / "eve.ipynb").unlink()
+    assert cli.main(arguments) == 0
+    assert "2 submissions: 0 marked now, 2 known already" in capsys.readouterr().out
+    assert cli._local_time("2026-11-30T18:00").hour == 18
+    with_zone = datetime.fromisoformat("2026-11-30T18:00+00:00")
+    assert cli._local_time(with_zone.isoformat()).timestamp() == with_zone.timestamp()
+    assert cli.main(["grade", str(tmp_path / "none"), "--out", str(out)]) == 2
+    assert "neither a folder nor a zip" in capsys.readouterr().err
+    assert cli.main([*arguments, "--lesson", "77"]) == 2
+    assert "no exercises of lesson '77'" in capsys.readouterr().err

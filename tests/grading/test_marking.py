@@ -1,0 +1,101 @@
+"""What an answer is worth."""
+
+import json
+from pathlib import Path
+
+import corpus
+import pytest
+import test_exercises
+import torch
+from classes import EXERCISES, QUICK, make, run_class
+
+from mmlite.grading import marking
+
+
+def test_one_notebook_may_answer_two_lessons(tmp_path, box):
+    redundancy = "def my_copied_loss(dim, off):\n    return off * dim * (dim - 1)"
+    source = make(tmp_path, {"ada.ipynb": corpus.notebook(corpus.SETUP, corpus.PUSH, redundancy)})
+    run_class(source, tmp_path / "out", box)
+    record = json.loads((tmp_path / "out" / "grades.json").read_text())
+    assert [e["lesson"] for e in record["students"]["ada"]["submissions"]] == ["01", "02"]
+    assert record["students"]["ada"]["total"] == 4
+    assert len(record["exercises"]) == 11
+
+
+def test_an_answer_may_build_on_earlier_ones_its_own_or_the_courses(tmp_path, box):
+    loss = (
+        "cosine_similarity = check('01.1', my_cosine_similarity)\n"
+        "def my_nt_xent(z1, z2, temperature):\n"
+        "    z = torch.cat([z1, z2])\n"
+        "    s = cosine_similarity(a=z, b=z) / temperature\n"
+        "    s = s.masked_fill(torch.eye(len(z), dtype=torch.bool), -torch.inf)\n"
+        "    return F.cross_entropy(s, torch.arange(len(z)).roll(len(z1)))"
+    )
+    files = {
+        "own.ipynb": corpus.notebook(corpus.SETUP, corpus.COSINE, loss),
+        "courses.ipynb": corpus.notebook(corpus.SETUP, corpus.body("return a @ b.T"), loss),
+        "rebound.ipynb": corpus.notebook(
+            corpus.SETUP,
+            corpus.COSINE,
+            "my_cosine_similarity = check('01.1', my_cosine_similarity)",
+            loss.replace("cosine_similarity = check('01.1', my_cosine_similarity)\n", "").replace(
+                "s = cosine", "s = my_cosine"
+            ),
+        ),
+    }
+    run_class(make(tmp_path, files), tmp_path / "out", box)
+    students = json.loads((tmp_path / "out" / "grades.json").read_text())["students"]
+    totals = {name: student["total"] for name, student in students.items()}
+    assert totals == {"own": 6, "courses": 5, "rebound": 6}
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["first way", "second way"])
+@pytest.mark.parametrize("lesson", sorted({exercise.id[:2] for exercise in EXERCISES}))
+def test_right_answers_written_differently_get_all_their_points(lesson, which, box):
+    imports = "import math\nimport numpy as np\nimport torch\nfrom torch.nn import functional as F"
+    helpers = Path(test_exercises.__file__).read_text(encoding="utf-8")
+    helpers = helpers[helpers.index("def cosine_by_loops") : helpers.index("RIGHT = {")]
+    answers = {}
+    for exercise in marking.exercises_of(lesson):
+        name = test_exercises.RIGHT[exercise.id][which].__name__
+        if name != "<lambda>":  # a lambda's source is that of the whole table
+            answers[exercise.id] = f"{exercise.function} = {name}"
+    data = corpus.notebook(*answers.values(), helpers, imports)
+    marked = marking.mark(data, lesson, box, QUICK, seed=5)
+    said = {mark.exercise: mark.message for mark in marked.marks if mark.exercise in answers}
+    assert said == dict.fromkeys(answers, "right")
+    assert len(answers) >= 3
+
+
+def test_a_worker_has_what_torch_imports_at_the_first_derivative(box):
+    # torch imports 900 modules at the first call of torch.func and of forward mode: four seconds
+    # of an exercise's time, anew for each, unless the process that workers are forked from did it
+    source = """
+import sys, torch
+from torch.autograd import forward_ad
+from torch.nn import functional as F
+def imported(x):
+    before = set(sys.modules)
+    torch.func.jvp(torch.func.grad(lambda y: (y**3).sum()), (x,), (x,))
+    with forward_ad.dual_level():
+        F.log_softmax(F.normalize(forward_ad.make_dual(x, x)), dim=1)
+    return len(set(sys.modules) - before)
+"""
+    order = marking._order(corpus.notebook(source), "", "imported", ["imported"])
+    with box.worker(QUICK) as worker:
+        worker.load(order)
+        assert worker.call("imported", (torch.ones(2, 2),), []) == 0
+
+
+def test_the_librarys_functions_of_earlier_lessons_can_be_used(tmp_path, box):
+    answer = (
+        "import mmlite\n"
+        "def my_barlow_twins(z1, z2, off_diagonal):\n"
+        "    mmlite.nt_xent(z1, z2)\n"
+        "    C = mmlite.cross_correlation(z1, z2)\n"
+        "    return C.sum()"
+    )
+    run_class(make(tmp_path, {"a_02.ipynb": corpus.notebook(answer)}), tmp_path / "out", box)
+    record = json.loads((tmp_path / "out" / "grades.json").read_text())
+    mark = record["students"]["a"]["submissions"][0]["marks"][2]
+    assert "mmlite.redundancy.cross_correlation is what exercise 02.1 asks" in mark["message"]

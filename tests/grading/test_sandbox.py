@@ -1,0 +1,159 @@
+"""A student's function at a distance, as the judge sees it."""
+
+import contextlib
+import socket
+import threading
+import time
+
+import pytest
+import torch
+from classes import EXERCISES, QUICK
+
+from mmlite.exercises import judge
+from mmlite.grading import marking, wire
+from mmlite.grading.sandbox import AnswerError, Worker
+
+
+@contextlib.contextmanager
+def answering(function, replies=None):
+    """Yield a `Worker` whose process is a thread here that calls `function`."""
+    ours, theirs = socket.socketpair()
+    fd, other = ours.detach(), theirs.detach()
+    far = wire.Channel(other, other)
+
+    def serve():
+        from mmlite.grading.worker import _answer, _reply
+
+        with contextlib.suppress(wire.ClosedError):
+            while True:
+                request = far.receive()
+                if replies is not None:
+                    far.send(replies(request))
+                    continue
+                _reply(far, request["nonce"], _answer({"f": function}, request))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    worker = Worker(wire.Channel(fd, fd), lambda patience: 0, QUICK)
+    yield worker
+    worker.end()
+    thread.join()
+    far.close()
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.id)
+def test_the_judge_judges_at_a_distance_as_it_does_at_hand(exercise):
+    with answering(exercise.reference) as worker:
+        verdict = judge(exercise, lambda *given: worker.call("f", given, []), hidden=True, seed=4)
+        assert verdict.status == "passed", verdict.message
+    for mistake in exercise.mistakes:
+        with answering(mistake.function) as worker:
+            verdict = judge(exercise, lambda *given: worker.call("f", given, []), seed=4)
+        assert verdict.mistake == mistake.name
+
+
+def test_a_stub_at_a_distance_is_not_started_and_errors_keep_their_names():
+    def stub(*given):
+        raise NotImplementedError
+
+    def failing(*given):
+        raise LookupError("none\nat all")
+
+    exercise = EXERCISES[0]
+    for function, status, message in (
+        (stub, "not started", "still the stub"),
+        (failing, "wrong", "raised LookupError: none at all"),
+    ):
+        with answering(function) as worker:
+            verdict = judge(exercise, lambda *given, w=worker: w.call("f", given, []))
+        assert verdict.status == status
+        assert message in verdict.message
+
+
+def test_changes_to_arguments_come_back():
+    def change(x, pair, generator):
+        x += 1
+        pair[0].zero_()
+        return torch.rand(2, generator=generator)
+
+    x, first, generator = torch.zeros(2), torch.ones(3), torch.Generator().manual_seed(1)
+    with answering(change) as worker:
+        worker.call("f", (x, (first, 2), generator), [])
+        # else what is compared later could be changed now and restored in time
+        with pytest.raises(AnswerError, match="changed its inputs; work on a copy"):
+            worker.call("f", (x, (first, 2), generator), [])
+    assert x.tolist() == [1, 1]
+    assert first.tolist() == [0, 0, 0]
+
+
+def test_the_time_limit_counts_calls_and_not_the_graders_own_work():
+    with answering(lambda seconds: time.sleep(seconds)) as worker:
+        worker.left = 60
+        time.sleep(0.3)
+        assert worker.left == 60
+        for before in (60, 59.8):
+            worker.call("f", (0.2,), [])
+            assert worker.left <= before - 0.2
+        worker.left = 0.3
+        with pytest.raises(AnswerError, match="no answer within"):
+            worker.call("f", (0.4,), [])
+
+
+def test_a_generator_moves_on():
+    def draw(generator):
+        return torch.rand(2, generator=generator)
+
+    generator, expected = (torch.Generator().manual_seed(1) for _ in range(2))
+    with answering(draw) as worker:
+        for _ in range(3):
+            assert torch.equal(worker.call("f", (generator,), []), draw(expected))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        (torch.zeros(8193),),
+        (torch.zeros(0, 2**31 - 1),),
+        (torch.zeros(1, 1), torch.zeros(1, 1), torch.tensor(10**12)),
+        (torch.zeros(1, 1), torch.zeros(1, 1), 10**12),
+        (torch.zeros(1, 1), torch.zeros(1, 1), torch.tensor([2e8])),
+        (torch.zeros(2, 1), torch.tensor([0, 10**7])),
+        (torch.zeros(2, 1), torch.tensor([-(2**63), 0])),
+        (torch.zeros(2, 1), 1e9),
+        ([0.0] * 5,),
+        ("x",),
+    ],
+)
+def test_the_grader_is_asked_about_little(given):
+    earlier, later = EXERCISES[1], EXERCISES[2]
+    with pytest.raises(ValueError, match="asked about"):
+        marking._oracle(later, earlier.id, given, {})
+    with pytest.raises(ValueError, match="asked about"):
+        marking._oracle(later, earlier.id, (), {"x": given[-1]})
+    with pytest.raises(ValueError, match=r"02\.1 does not come before 01\.3"):
+        marking._oracle(later, "02.1", (), {})
+
+
+@pytest.mark.parametrize(
+    ("reply", "says"),
+    [
+        (lambda request: 5, "answered before it was asked"),
+        (lambda request: {"nonce": request["nonce"] + 1, "result": 1}, "before it was asked"),
+        (lambda request: {"nonce": request["nonce"]}, "nonsense"),
+        (lambda request: {"nonce": request["nonce"], "result": 1}, "nonsense"),
+        (
+            lambda request: {"nonce": request["nonce"], "result": 1, "arguments": (2,)},
+            "nonsense",
+        ),
+        (
+            lambda request: {"nonce": request["nonce"], "ask": "01.1", "arguments": ()},
+            "asked too often",
+        ),
+    ],
+)
+def test_replies_that_are_none_are_refused(reply, says):
+    with (
+        answering(None, reply) as worker,
+        pytest.raises(AnswerError, match=says),
+    ):
+        worker.call("f", (torch.zeros(2),), [])
