@@ -188,9 +188,6 @@ def execute(
         resources={"metadata": {"path": str(folder)}},
         on_cell_executed=lambda **_: on_cell(),
     )
-    # nbclient answers a dial's Output widget on the channel where it waits for the cell's reply,
-    # and now and then waits for ever (its issue 312). Nothing here needs the answer.
-    client.comm_open_handlers = {}
     started = time.perf_counter()
     try:
         with _interruptible(client):

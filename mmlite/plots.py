@@ -8,7 +8,6 @@ a setting outside the figure.
 
 import base64
 import html
-import inspect
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -416,33 +415,56 @@ def bars(
 class Dial:
     """Sliders over a picture: moving one calls `function` again and shows what it returns.
 
+    The picture is an output of the cell like any other, and moving a slider replaces it. (An
+    Output widget, as `ipywidgets.interactive` makes one, never returns where nbclient executes the
+    notebook: its issue 312.)
+
+    Args:
+        function: takes the sliders' values by their names and returns a `Picture`.
+        text: what stands in the sliders' place where no kernel runs, as in a stored notebook.
+        **sliders: ipywidgets with a value, by the names that `function` gives them.
+
     Attributes:
-        widget: the ipywidgets container.
-        text: what stands in its place where no kernel runs, as in a stored notebook; the picture
-            of the sliders' first values stands above it there.
+        widget: the box of the sliders.
+
+    Raises:
+        ValueError: one of the sliders is no widget with a value.
     """
 
     def __init__(self, function: Callable[..., Picture], text: str, **sliders) -> None:
         checks.function("function", function)
-        checks.text("text", text)
-        from IPython.display import display
-        from ipywidgets import interactive
+        from IPython.display import DisplayHandle
+        from ipywidgets import ValueWidget, VBox
 
-        def show(**values) -> None:
-            display(function(**values))
-
-        self.text = text
-        # ipywidgets reads the sliders' names off the signature
-        show.__signature__ = inspect.Signature(
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in sliders
-        )
-        self.widget = interactive(show, **sliders)
-        for slider in self.widget.kwargs_widgets:
+        self.text = checks.text("text", text)
+        self._function, self._sliders = function, sliders
+        for name, slider in sliders.items():
+            checks.instance(name, slider, ValueWidget, "an ipywidgets slider or other widget")
+            slider.description = slider.description or name
             slider.style.description_width = "initial"  # or long names are cut short
+            slider.observe(self._move, "value")
+        self.widget = VBox(list(sliders.values()))
+        self._picture = self._draw()
+        self._shown = DisplayHandle()  # every display of this dial
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, object]:
-        bundle = dict(self.widget._repr_mimebundle_())
-        return bundle | {"text/plain": f"Dial: {self.text}"}
+    def _draw(self) -> Picture:
+        return self._function(**{name: slider.value for name, slider in self._sliders.items()})
+
+    def _move(self, change) -> None:
+        try:
+            self._picture = self._draw()
+        except Exception as error:  # nobody catches it here, and a log is no place to look for it
+            fault = {"text/plain": f"{type(error).__name__}: {error}"}
+            self._shown.update(fault, raw=True)
+        else:
+            self._shown.update(self._picture)
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        sliders = self.widget._repr_mimebundle_() | {"text/plain": f"Dial: {self.text}"}
+        display(sliders, raw=True)
+        self._shown.display(self._picture)
 
 
 def push_shares(similarity: Tensor, temperature: float) -> Picture:

@@ -365,7 +365,7 @@ CASES = {
     ),
     "plots.Dial": (
         {"function": lambda: None, "text": "text"},
-        {"function": FUNCTION, "text": TEXT, "sliders": ()},  # any that ipywidgets knows
+        {"function": FUNCTION, "text": TEXT, "sliders": ()},  # of any name: test_plots
     ),
     "plots.push_shares": (
         {"similarity": TENSOR, "temperature": 0.1},

@@ -1,11 +1,13 @@
 """The notebooks: outputs really compared, nothing stale or unexecuted, cards and costs true.
 
-The lessons are compared as this processor computes, their masters as another one does. All of both
-as a processor without AVX does, which takes twice as long:
+The lessons are compared as this processor computes, by nbval; their masters as another one does,
+executed by nbgrader, so by nbclient. All of both as a processor without AVX does, which takes twice
+as long, and all of both executed by nbclient as it is:
 
     MMLITE_PROCESSOR=sse uv run pytest tests/test_lessons.py -k fresh_kernel
+    MMLITE_RUNNER=nbclient uv run pytest tests/test_lessons.py -k fresh_kernel
 
-The processors that can be played are those of `PROCESSORS`.
+The processors that can be played are those of `PROCESSORS`, the ways to run those of `RUNNERS`.
 """
 
 import os
@@ -18,6 +20,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+from executed import RUNNERS, differences, pytest_nbval
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from mmlite import classroom
@@ -30,14 +33,6 @@ LESSONS = [ROOT / "lessons" / path.name for path in MASTERS]
 BOTH = pytest.mark.parametrize(
     "path", [*MASTERS, *LESSONS], ids=lambda path: f"{path.parent.name}/{path.name}"
 )
-
-
-def pytest_nbval(*arguments: str, environment: dict[str, str] | None = None):
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval"]
-    environment = os.environ | (environment or {})
-    return subprocess.run(
-        [*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
 
 
 # the outputs
@@ -70,28 +65,27 @@ def compared():
     # threads that wait let others run: what else a machine does must not decide (some claims are
     # about times), and two lessons at once take half as long so, measured on two cores
     one_thread = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
-    asked = os.environ.get("MMLITE_PROCESSOR")
+    asked, runner = os.environ.get("MMLITE_PROCESSOR"), os.environ.get("MMLITE_RUNNER")
     of_lessons = played(asked) if asked else {}
     of_masters = played(asked or ANOTHER)
     pool = ThreadPoolExecutor(os.cpu_count())
-    jobs = [(path, of_lessons) for path in LESSONS] + [(path, of_masters) for path in MASTERS]
+    lessons, masters = RUNNERS[runner or "nbval"], RUNNERS[runner or "nbgrader"]
+    jobs = [(path, lessons, of_lessons) for path in LESSONS]
+    jobs += [(path, masters, of_masters) for path in MASTERS]
     yield {
-        path: pool.submit(pytest_nbval, str(path), environment=one_thread | processor)
-        for path, processor in jobs
+        path: pool.submit(runner, path, one_thread | processor) for path, runner, processor in jobs
     }
     pool.shutdown(cancel_futures=True)
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.name)
 def test_a_lessons_outputs_are_the_same_on_a_fresh_kernel(path, compared):
-    done = compared[path].result()
-    assert done.returncode == 0, done.stdout[-5000:]
+    assert compared[path].result() == ""
 
 
 @pytest.mark.parametrize("path", MASTERS, ids=lambda path: path.name)
 def test_a_masters_outputs_are_the_same_on_a_fresh_kernel_of_another_processor(path, compared):
-    done = compared[path].result()
-    assert done.returncode == 0, done.stdout[-5000:]
+    assert compared[path].result() == ""
 
 
 TRAINING = """
@@ -142,6 +136,11 @@ def test_the_comparison_lets_pass_what_may_change_and_nothing_else(tmp_path, sto
     options = ["-c", str(ROOT / "pyproject.toml"), f"--rootdir={ROOT}", "--confcutdir=/"]
     done = pytest_nbval(*options, "-p", "conftest", str(path))
     assert (done.returncode == 0) is same, done.stdout[-3000:]
+    executed = tmp_path / "executed.ipynb"
+    nb = new_notebook(cells=[cell])
+    classroom.execute(nb, tmp_path)
+    nbformat.write(nb, executed)
+    assert (differences(path, executed) == "") is same
 
 
 def test_pictures_are_compared_by_their_alternative_text(tmp_path):
@@ -156,6 +155,11 @@ def test_pictures_are_compared_by_their_alternative_text(tmp_path):
         nbformat.write(nb, path)
         done = pytest_nbval(*options, str(path))
         assert (done.returncode == 0) is same, done.stdout[-3000:]
+        executed = tmp_path / "executed.ipynb"
+        again = new_notebook(cells=[new_code_cell(code)])
+        classroom.execute(again, tmp_path)
+        nbformat.write(again, executed)
+        assert (differences(path, executed) == "") is same
 
 
 @BOTH

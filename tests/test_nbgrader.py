@@ -2,12 +2,10 @@
 
 import copy
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
+import executed
 import nbformat
 import pytest
 
@@ -20,13 +18,7 @@ WRONG = "def my_knn_vote(similarity, labels, classes, temperature):\n    return 
 
 
 def nbgrader(course: Path, folder: Path, step: str) -> None:
-    """Run a step as the README has it: `solutions` is the assignment, its parent the source."""
-    command = [sys.executable, "-m", "nbgrader", step, "solutions", f"--notebook={NAME}"]
-    command += [f"--CourseDirectory.source_directory={course}"]
-    # nbgrader calls alembic by its name
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    env = {**os.environ, "PATH": path}
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=env)
+    done = executed.nbgrader(folder, step, NAME, course)
     assert done.returncode == 0, done.stderr
 
 

@@ -1,11 +1,14 @@
-"""Pictures: what they carry, that dials call their function, and that nothing global changes."""
+"""Pictures: what they carry, that dials show theirs anew, and that nothing global changes."""
 
 import io
 
+import ipywidgets
 import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
+from IPython.core.displaypub import CapturingDisplayPublisher
+from IPython.core.interactiveshell import InteractiveShell
 from ipywidgets import FloatSlider
 from PIL import Image
 
@@ -78,20 +81,52 @@ def test_a_picture_is_saved(tmp_path):
     assert (tmp_path / "line.png").read_bytes() == picture.png
 
 
-def test_a_dial_calls_its_function_when_a_slider_moves():
-    calls = []
+def draw_line(a, b):
+    if b > 0.8:
+        raise ArithmeticError("too much")
+    return plots.lines([1, 2], {"a": [a, b]}, "x", "y", f"a line from {a} to {b}")
 
-    def draw(a, b):
-        calls.append((a, b))
-        return plots.lines([1, 2], {"a": [a, b]}, "x", "y", "a line")
 
-    dial = plots.Dial(draw, "a and b", a=FloatSlider(0.1), b=FloatSlider(0.2))
-    assert calls == [(0.1, 0.2)]
+def test_a_dial_shows_its_picture_and_replaces_it_when_a_slider_moves(
+    capture_published, monkeypatch
+):
+    # where one is made, nbclient now and then waits for ever: its issue 312
+    monkeypatch.setattr(ipywidgets.Output, "__init__", None)
+    dial = plots.Dial(draw_line, "a and b", a=FloatSlider(0.1), b=FloatSlider(0.2))
+    dial._ipython_display_()
+    sliders, picture = capture_published
+    assert sliders["data"]["text/plain"] == "Dial: a and b"
+    assert "application/vnd.jupyter.widget-view+json" in sliders["data"]
+    assert [slider.description for slider in dial.widget.children] == ["a", "b"]
+    assert "a line from 0.1 to 0.2" in picture["data"]["text/plain"]
     dial.widget.children[1].value = 0.7
-    assert calls == [(0.1, 0.2), (0.1, 0.7)]
-    bundle = dial._repr_mimebundle_()
-    assert bundle["text/plain"] == "Dial: a and b"
-    assert "application/vnd.jupyter.widget-view+json" in bundle
+    moved = capture_published[-1]
+    assert moved["update"]
+    assert moved["transient"] == picture["transient"]
+    assert "a line from 0.1 to 0.7" in moved["data"]["text/plain"]
+    dial.widget.children[1].value = 0.9  # its error is told where the picture was
+    assert capture_published[-1]["data"] == {"text/plain": "ArithmeticError: too much"}
+    dial.widget.children[1].value = 0.3
+    assert "a line from 0.1 to 0.3" in capture_published[-1]["data"]["text/plain"]
+    dial._ipython_display_()  # in a second place: what it shows now
+    assert "a line from 0.1 to 0.3" in capture_published[-1]["data"]["text/plain"]
+
+
+def test_a_dial_that_cannot_be_drawn_says_so_at_once():
+    with pytest.raises(ArithmeticError, match="too much"):
+        plots.Dial(draw_line, "a and b", a=FloatSlider(0.1), b=FloatSlider(0.9))
+    with pytest.raises(ValueError, match=r"b must be an ipywidgets slider.*got"):
+        plots.Dial(draw_line, "a and b", a=FloatSlider(0.1), b=0.9)
+
+
+@pytest.fixture
+def capture_published():
+    """Return what is displayed, as it is published."""
+    shell = InteractiveShell.instance()
+    kept, shell.display_pub = shell.display_pub, CapturingDisplayPublisher(shell=shell)
+    yield shell.display_pub.outputs
+    shell.display_pub = kept
+    InteractiveShell.clear_instance()
 
 
 def test_the_push_of_the_hardest_tenth_grows_as_the_temperature_falls(monkeypatch):
