@@ -55,7 +55,8 @@ _MODULES = (
     *("torchrun", "reach", "rng", "modes", "storable"),
     *("checks", "processes", "data", "norms", "views", "encoders", "contrastive", "redundancy"),
     *("evaluation", "confounders", "metamask", "memory", "checkpoints", "training", "recipes"),
-    *("runs", "costs", "plots", "exercises", "claims", "classroom", "grading", "cli"),
+    *("runs", "costs", "plots", "exercises", "claims", "classroom", "handout"),
+    *("release", "grading", "cli"),
 )
 __all__ = sorted(_HOME)
 

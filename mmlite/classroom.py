@@ -1,9 +1,4 @@
-"""From master to lesson: a student's copy made from the solutions, executed, checked, handed out.
-
-`solutions/*.ipynb` are the only place where a notebook is written. A lesson is its master with the
-answers replaced by stubs and the hidden tests taken out, by nbgrader's own markers; both are stored
-executed, with the time that took.
-"""
+"""The course's notebooks: found, read, executed, and what running one printed."""
 
 from __future__ import annotations
 
@@ -12,7 +7,6 @@ import os
 import platform
 import re
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +18,6 @@ if TYPE_CHECKING:  # `mmlite bench` looks for the course and does without
     from nbclient import NotebookClient
     from nbformat import NotebookNode
 
-BEGIN_SOLUTION, END_SOLUTION = "### BEGIN SOLUTION", "### END SOLUTION"
-BEGIN_HIDDEN, END_HIDDEN = "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"
 CELL_TIMEOUT = 1800  # seconds: a slow laptop needs minutes where two fast cores need one
 
 
@@ -100,67 +92,6 @@ def read_notebook(path: Path) -> NotebookNode:
         raise LessonError(f"{path} is not a Jupyter notebook ({error})") from error
 
 
-def student_version(master: NotebookNode) -> NotebookNode:
-    """Return a copy of a master without answers, hidden tests and outputs.
-
-    Raises:
-        LessonError: a marker has no partner, a solution cell has no answer marked, or cells have
-            no ids.
-    """
-    if any("id" not in cell for cell in master.cells):
-        raise LessonError(
-            f"the master is in notebook format {master.nbformat}.{master.nbformat_minor}, whose "
-            "cells have no ids; open and save it in a current JupyterLab"
-        )
-    from nbformat import from_dict
-
-    lesson = from_dict(master)
-    lesson.metadata.pop("mmlite", None)
-    for cell in lesson.cells:
-        if cell.cell_type != "code":
-            continue
-        where = f"cell {cell.id}"
-        if cell.metadata.get("nbgrader", {}).get("solution") and BEGIN_SOLUTION not in cell.source:
-            raise LessonError(f"{where} is a solution cell without {BEGIN_SOLUTION!r}")
-        cell.source = _replace_regions(cell.source, BEGIN_SOLUTION, END_SOLUTION, _stub, where)
-        cell.source = _replace_regions(
-            cell.source, BEGIN_HIDDEN, END_HIDDEN, lambda indent, source: "", where
-        ).rstrip()
-        cell.outputs, cell.execution_count = [], None
-    return lesson
-
-
-def _stub(indent: str, source: str) -> str:
-    """Return the lines that stand in for an answer; they name the exercise's function."""
-    match = re.search(r"def (\w+)", source)
-    name = match[1] if match else "this cell"
-    return (
-        f'{indent}# YOUR CODE HERE\n{indent}raise NotImplementedError("{name} is yours to write")\n'
-    )
-
-
-def _replace_regions(
-    source: str, begin: str, end: str, stand_in: Callable[[str, str], str], where: str
-) -> str:
-    """Replace everything from a line `begin` to the next line `end`, both included."""
-    kept, indent = [], None
-    for line in source.splitlines(keepends=True):
-        if line.strip() == begin:
-            if indent is not None:
-                raise LessonError(f"{where}: a second {begin!r} before {end!r}")
-            indent = line[: len(line) - len(line.lstrip())]
-            kept.append(stand_in(indent, source))
-        elif line.strip() == end:
-            if indent is None:
-                raise LessonError(f"{where}: {end!r} without {begin!r}")
-            indent = None
-        elif indent is None:
-            kept.append(line)
-    if indent is not None:
-        raise LessonError(f"{where}: {begin!r} without {end!r}")
-    return "".join(kept)
-
-
 def execute(
     notebook: NotebookNode, folder: Path, on_cell: Callable[[], None] = lambda: None
 ) -> float:
@@ -216,26 +147,6 @@ def _interruptible(client: NotebookClient) -> Iterator[None]:
         raise
 
 
-def build(master_path: Path, lesson_path: Path, on_cell: Callable[[], None]) -> None:
-    """Execute a master in place, then make, execute and write its lesson.
-
-    Raises:
-        LessonError: the master or the lesson does not run to its end; nothing is written then.
-    """
-    import nbformat
-
-    master = read_notebook(master_path)
-    made = {master_path: master, lesson_path: student_version(master)}
-    for notebook in made.values():
-        seconds = execute(notebook, lesson_path.parent, on_cell)
-        notebook.metadata["mmlite"] = {"seconds": round(seconds), "machine": machine()}
-        nbformat.validate(notebook)
-    for path, notebook in made.items():  # each whole or not at all
-        draft = path.with_name(f".{path.name}.part")
-        nbformat.write(notebook, draft)
-        os.replace(draft, path)
-
-
 def machine() -> str:
     """Return the processor, its cores and torch's version: where a time was measured."""
     import torch
@@ -249,71 +160,10 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores{gpu}, torch {torch.__version__.split('+')[0]}"
 
 
-def stale(master_path: Path, lesson_path: Path) -> list[str]:
-    """Return in sentences how a lesson differs from what its master would make; none if fresh."""
-    if not lesson_path.exists():
-        return [f"{lesson_path.name} is missing"]
-    wanted = student_version(read_notebook(master_path)).cells
-    found = read_notebook(lesson_path).cells
-    if [cell.id for cell in wanted] != [cell.get("id") for cell in found]:
-        return [f"{lesson_path.name} has other cells than its master, or another order"]
-    return [
-        f"{lesson_path.name}, cell {have.id}: its source is not what the master makes"
-        for want, have in zip(wanted, found, strict=True)
-        if (want.source, want.cell_type, want.metadata)
-        != (have.source, have.cell_type, have.metadata)
-    ]
-
-
 def lesson_names(course: Path) -> dict[str, str]:
     """Return the name of each lesson by its number: {"01": "contrastive"}."""
     notebooks = [*course.glob("lessons/[0-9][0-9]_*.ipynb"), *course.glob("solutions/*.ipynb")]
     return {path.stem[:2]: path.stem[3:] for path in sorted(notebooks)}
-
-
-# What a student needs beside the lessons to run them; the library is what `pip install` takes.
-RELEASED = ("README.md", "LICENSE", "pyproject.toml", "environment.yml", "mmlite")
-
-
-def release(course: Path, target: Path) -> list[str]:
-    """Write what students get into a new folder, or into a zip if `target` ends in .zip.
-
-    That is the lessons, fresh from their masters as far as these are here, and the library with
-    what installs it. The library is open and holds the exercises' references, as every library
-    that explains itself does; the masters, with their answers and hidden tests, stay here.
-
-    Returns:
-        The names of the files.
-
-    Raises:
-        LessonError: there are no lessons, one is not what its master makes, or `target` is there
-            and not empty.
-    """
-    lessons = find_lessons(course / "lessons", [])
-    for lesson in lessons:
-        master = course / "solutions" / lesson.name
-        if master.exists() and (faults := stale(master, lesson)):
-            raise LessonError(f"{faults[0]}; run mmlite lessons build first")
-    if target.exists() and (target.is_file() or any(target.iterdir())):
-        raise LessonError(f"{target} is there already; name a new folder or zip")
-    found = [course / name for name in RELEASED]
-    files = lessons + [f for path in found for f in ([path] if path.is_file() else _below(path))]
-    names = {path.relative_to(course).as_posix(): path for path in files}
-    if target.suffix == ".zip":
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, path in names.items():
-                archive.write(path, f"{target.stem}/{name}")
-    else:
-        for name, path in names.items():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            (target / name).write_bytes(path.read_bytes())
-    return list(names)
-
-
-def _below(folder: Path) -> list[Path]:
-    """Return a folder's files, without what Python leaves there."""
-    return [f for f in sorted(folder.rglob("*")) if f.is_file() and "__pycache__" not in f.parts]
 
 
 @dataclass(frozen=True)

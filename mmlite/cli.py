@@ -345,7 +345,8 @@ def run_lessons(options: argparse.Namespace) -> int:
 
 def build_lessons(options: argparse.Namespace) -> int:
     """Build lessons from their masters, or with --check only compare them."""
-    from mmlite.classroom import build, find_course, find_lessons, stale
+    from mmlite.classroom import find_course, find_lessons
+    from mmlite.handout import build, stale
 
     _need("nbformat", "nbclient", "ipykernel")
     course = find_course()
@@ -362,11 +363,14 @@ def build_lessons(options: argparse.Namespace) -> int:
 
 def release_lessons(options: argparse.Namespace) -> int:
     """Write what students get."""
-    from mmlite.classroom import find_course, release
+    from mmlite.classroom import find_course
+    from mmlite.release import release
 
     _need("nbformat")
-    names = release(find_course(), options.target)
-    print(f"{options.target}: {len(names)} files, lessons without answers and hidden tests")
+    done = release(find_course(), options.target)
+    for name in done.left_out:
+        print(f"left out, for git does not track it: {name}", file=sys.stderr)
+    print(f"{options.target}: {len(done.files)} files, lessons without answers and hidden tests")
     return 0
 
 

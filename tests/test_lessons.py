@@ -23,7 +23,7 @@ import torch
 from executed import RUNNERS, differences, pytest_nbval
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from mmlite import classroom
+from mmlite import classroom, handout
 from mmlite.claims import HOLDS, masked, read_claims
 from mmlite.exercises import AnswerError, all_exercises, check, grade
 
@@ -182,7 +182,7 @@ def test_most_cells_with_text_are_compared(path):
     ("master", "lesson"), zip(MASTERS, LESSONS, strict=True), ids=lambda path: path.name
 )
 def test_no_lesson_is_stale(master, lesson):
-    assert classroom.stale(master, lesson) == []
+    assert handout.stale(master, lesson) == []
 
 
 def test_there_is_a_lesson_for_each_master_and_none_besides():

@@ -12,7 +12,7 @@ from mmlite.exercises import all_exercises
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # beside the modules that hold references: the course's machinery, and what would show an answer
-NEVER = {"exercises", "grading", "classroom", "cli", "datasets", "plots"}
+NEVER = {"exercises", "grading", "classroom", "handout", "release", "cli", "datasets", "plots"}
 # `vote` is what exercise 01.2 asks for; `convolution_cost` and `ring_seconds` answer 07.1 and 07.7
 ANSWERS = {"evaluation": "01", "costs": "07"}
 
