@@ -209,10 +209,11 @@ def _add_grade(commands) -> None:
     grades.add_argument(
         "submissions",
         type=_path,
+        nargs="?",
         help="a folder of notebooks named by student, nbgrader's submitted/, or a learning "
         "platform's zip",
     )
-    grades.add_argument("--out", type=_path, required=True, metavar="DIR", help="where marks go")
+    grades.add_argument("--out", type=_path, metavar="DIR", help="where marks go")
     grades.add_argument("--lesson", help="for instance 01; by default names and functions tell")
     grades.add_argument(
         "--due",
@@ -236,6 +237,16 @@ def _add_grade(commands) -> None:
         default=2048,
         metavar="M",
         help="MB a submission may take (2048)",
+    )
+    grades.add_argument(
+        "--isolation",
+        choices=("namespaces", "landlock", "limits"),
+        help="hold answers so, or mark nothing; by default by the first that the system offers",
+    )
+    grades.add_argument(
+        "--self-check",
+        action="store_true",
+        help="mark the course's own masters instead of submissions: all have to earn all points",
     )
     grades.add_argument(
         "--container",
@@ -384,24 +395,24 @@ def grade_submissions(options: argparse.Namespace) -> int:
     _need("nbformat")
     if os.name != "posix":
         raise LessonError("mmlite grade needs Linux or macOS; on Windows use it inside WSL")
+    from mmlite.grading import selfcheck
     from mmlite.grading.batch import grade
-    from mmlite.grading.container import Container
-    from mmlite.grading.sandbox import Sandbox, Settings
+    from mmlite.grading.remote import Settings
 
     course = find_course()
+    if options.self_check:
+        return _check_grader(options, course)
+    if options.submissions is None or options.out is None:
+        raise LessonError("name the submissions, and with --out DIR where the marks go")
     names = lesson_names(course)
     marked = {id_[:2] for id_ in all_exercises()}
     lesson = _lesson_number(options.lesson, {n: names.get(n, "") for n in sorted(marked)})
     if options.out.exists() and not options.out.is_dir():
         raise LessonError(f"--out {options.out} is a file; name a folder")
     settings = Settings(options.timeout, options.memory)
-    if options.container:
-        sandbox = Container(options.container)
-    else:
-        sandbox = Sandbox(hidden=(course, options.submissions, options.out))
-    print(f"What holds each answer: {sandbox.description}.", file=sys.stderr)
-    with sandbox, tqdm(unit="submission") as bar:
+    with _sandbox(options, course) as sandbox, tqdm(unit="submission") as bar:
         try:
+            selfcheck.known_answers(sandbox)
             done = grade(
                 options.submissions,
                 options.out,
@@ -423,6 +434,35 @@ def grade_submissions(options: argparse.Namespace) -> int:
     )
     print(f"{options.out / 'grades.csv'}, grades.json and feedback/ are written")
     return 1 if done.failed else 0
+
+
+def _sandbox(options: argparse.Namespace, course: Path):
+    """Start what answers are held by, and say what that is."""
+    from mmlite.grading.container import Container
+    from mmlite.grading.sandbox import Sandbox
+
+    if options.container:
+        sandbox = Container(options.container)
+    else:
+        places = [place for place in (options.submissions, options.out) if place is not None]
+        sandbox = Sandbox(hidden=(course, *places), isolation=options.isolation)
+    print(f"What holds each answer: {sandbox.description}.", file=sys.stderr)
+    return sandbox
+
+
+def _check_grader(options: argparse.Namespace, course: Path) -> int:
+    """Mark the masters, or known answers where there are none; return 1 if one loses points."""
+    from mmlite.grading import selfcheck
+
+    masters = sorted((course / "solutions").glob("[0-9][0-9]_*.ipynb"))
+    with _sandbox(options, course) as sandbox:
+        selfcheck.known_answers(sandbox)
+        faults = selfcheck.masters(sandbox, masters)
+    for fault in faults:
+        print(fault)
+    told = f"{len(masters)} masters" if masters else "known answers (there are no masters here)"
+    print(f"{told} marked: {'points were lost' if faults else 'all points'}")
+    return 1 if faults else 0
 
 
 def _lesson_number(text: str | None, known: dict[str, str]) -> str | None:

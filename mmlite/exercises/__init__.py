@@ -7,6 +7,7 @@ it differs, with each known mistake. `check` is what a notebook calls.
 """
 
 import random
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,10 @@ from torch import Generator, Tensor
 from mmlite import data
 
 Case = tuple[Any, ...]
-STUB = "{} is yours to write"  # what the stubs of `mmlite.classroom` say
+STUB = "{} is yours to write"  # what the stubs of `mmlite.handout` say
+# The grader judges in threads, and forward mode is one to a process: so one thread at a time runs
+# what is ours. Nobody waits for a student's process meanwhile.
+OURS = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -210,13 +214,19 @@ def _judge_case(exercise: Exercise, function: Callable[..., Any], case: Case) ->
         )
     if not _same(_copy(case), given):
         return Verdict("wrong", f"{exercise.function} changed its inputs; work on a copy")
-    expected = exercise.observe(exercise.reference, *_copy(case))
+    expected = _observe(exercise, exercise.reference, case)
     fault = _difference(expected, got, exercise.tolerance)
     if fault is None:
         return None
     if exercise.explain is not None and isinstance(got, Tensor):
         fault = exercise.explain(got) or fault
     return Verdict("wrong", f"{fault} (for {_describe(case)})")
+
+
+def _observe(exercise: Exercise, function: Callable[..., Any], case: Case) -> Any:
+    """Return what is compared of a function of ours, a reference or a mistake."""
+    with OURS:
+        return exercise.observe(function, *_copy(case))
 
 
 def _is_the_stubs(error: Exception, exercise: Exercise) -> bool:
@@ -232,7 +242,7 @@ def _recognise(exercise: Exercise, function, cases: list[Case]) -> Mistake | Non
     except Exception:  # it fails on some inputs, which no known mistake does
         return None
     for mistake in exercise.mistakes:
-        results = [exercise.observe(mistake.function, *_copy(case)) for case in cases]
+        results = [_observe(exercise, mistake.function, case) for case in cases]
         pairs = zip(results, answers, strict=True)
         if all(_difference(r, a, exercise.tolerance) is None for r, a in pairs):
             return mistake

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import secrets
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -24,9 +25,11 @@ from mmlite.exercises import all_exercises
 from mmlite.grading import report
 from mmlite.grading.library import PACKAGE
 from mmlite.grading.marking import Marked, exercises_of, lessons_in, mark
-from mmlite.grading.sandbox import Settings
+from mmlite.grading.remote import GraderFault, Settings
 from mmlite.grading.submissions import Submission, SubmissionError, find_submissions
 
+ATTEMPTS = 2  # for a submission, should the grader itself fail
+UNKNOWN = ""  # the digest of what is not kept for the next run
 NO_LESSON = (
     "no lesson can be told, neither from the file's name nor from its functions; put the lesson's "
     "number into the name or use --lesson"
@@ -85,11 +88,17 @@ def grade(
     out.mkdir(parents=True, exist_ok=True)
     before = _read_record(out / "grades.json")
     seed = before.get("seed", secrets.randbits(30))
-    known = {entry["digest"]: entry for entry in _entries(before)}
+    known = {e["digest"]: e for e in _entries(before) if e["digest"] != UNKNOWN}
     grader = _digest(version(), asdict(settings), seed)
 
     def one(submission: Submission) -> tuple[Submission, list[dict[str, Any]], bool]:
-        return _mark_or_keep(submission, lesson, known, grader, sandbox, settings, seed)
+        for _ in range(ATTEMPTS):
+            try:
+                return _mark_or_keep(submission, lesson, known, grader, sandbox, settings, seed)
+            # whatever fails here is ours, and costs neither this student nor the others a mark
+            except (GraderFault, Exception) as error:
+                fault = error
+        return submission, [_unmarked(submission, lesson, fault)], True
 
     done: dict[int, list[dict[str, Any]]] = {}
     fresh = 0
@@ -169,6 +178,17 @@ def _mark_or_keep(
         for number in lessons
     ]
     return submission, entries, True
+
+
+def _unmarked(submission: Submission, lesson: str | None, fault: BaseException) -> dict[str, Any]:
+    """Return the entry of a submission that the grader failed at; the next run tries it again."""
+    lesson = lesson or submission.lesson
+    frame = traceback.extract_tb(fault.__traceback__)[-1]
+    sentence = (
+        "the grader failed, which is no fault of the notebook; it is tried again by the next run "
+        f"({type(fault).__name__} in {Path(frame.filename).name}, line {frame.lineno}: {fault})"
+    )
+    return _entry(submission, lesson, UNKNOWN, _nothing(lesson, sentence))
 
 
 def _lesson_numbers() -> list[str]:

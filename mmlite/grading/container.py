@@ -12,8 +12,8 @@ import subprocess
 from pathlib import Path
 
 from mmlite.classroom import LessonError
-from mmlite.grading import isolation
-from mmlite.grading.sandbox import START, Oracle, Settings, Worker
+from mmlite.grading import limits, trial
+from mmlite.grading.remote import START, GraderFault, Oracle, Settings, Worker
 from mmlite.grading.wire import Channel
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -39,9 +39,9 @@ def docker_command(image: str, name: str, settings: Settings) -> list[str]:
         "--network=none", "--read-only", "--user=65534:65534", "--cap-drop=ALL",
         "--security-opt=no-new-privileges", "--ipc=private", "--log-driver=none",
         f"--memory={settings.memory + TORCH}m", f"--memory-swap={settings.memory + TORCH}m",
-        f"--pids-limit={isolation.PROCESSES}", "--cpus=1", f"--ulimit=cpu={seconds + START}",
-        f"--ulimit=fsize={isolation.FILE}", f"--ulimit=nofile={isolation.FILES}",
-        f"--tmpfs=/tmp:size={isolation.FOLDER},mode=1777", "--workdir=/tmp",
+        f"--pids-limit={limits.PROCESSES}", "--cpus=1", f"--ulimit=cpu={seconds + START}",
+        f"--ulimit=fsize={limits.FILE}", f"--ulimit=nofile={limits.FILES}",
+        f"--tmpfs=/tmp:size={limits.FOLDER},mode=1777", "--workdir=/tmp",
         "--env=HOME=/tmp", "--env=OMP_NUM_THREADS=1", "--env=OPENBLAS_NUM_THREADS=1",
         *mounts, image, "python", "-I", "-c", RUN,
     ]  # fmt: skip
@@ -73,6 +73,10 @@ class Container:
             raise LessonError(
                 f"Docker has no image {image!r} ({said}); the README says how to build it"
             )
+        try:
+            trial.check(self)
+        except GraderFault as error:
+            raise LessonError(f"no container starts: {error}") from error
 
     def worker(self, settings: Settings, oracle: Oracle | None = None) -> Worker:
         """Start a worker, as `Sandbox.worker` does."""

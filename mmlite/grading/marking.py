@@ -13,13 +13,16 @@ from typing import Any
 
 from torch import Generator, Tensor
 
-from mmlite.exercises import Exercise, Verdict, all_exercises, judge
+from mmlite.exercises import OURS, Exercise, Verdict, all_exercises, judge
 from mmlite.grading.library import library, withheld
-from mmlite.grading.sandbox import AnswerError, Sandbox, Settings, Worker, clean
+from mmlite.grading.remote import AnswerError, Settings, Worker, clean
+from mmlite.grading.sandbox import Sandbox
 
 ROUNDS = 2  # of all cases, on fresh inputs: what is right by luck once is not right again
 NO_NOTEBOOK = "not a notebook"
-ASK = 8192  # numbers in a question about an earlier exercise; the references are quick below that
+# what a question about an earlier exercise may hold: the references are quick below that, those
+# too that compare each row with each other
+ASK, ASK_ROWS = 8192, 512
 
 
 @dataclass(frozen=True)
@@ -202,7 +205,8 @@ def _oracle(exercise: Exercise, asked: str, given: Any, named: Any) -> Any:
         raise ValueError("a question is made of arguments")
     if _extent((*given, *named.values())) > ASK:
         raise ValueError(f"exercise {asked} may be asked about {ASK:,} numbers at a time")
-    return earlier.reference(*given, **named)
+    with OURS:
+        return earlier.reference(*given, **named)
 
 
 def _extent(given: tuple) -> int:
@@ -217,6 +221,8 @@ def _extent(given: tuple) -> int:
             value = value.item()
         if isinstance(value, Tensor):
             total += max(value.numel(), *value.shape)
+            if max(value.shape, default=0) > ASK_ROWS:
+                raise ValueError(f"an exercise is asked about at most {ASK_ROWS} rows at a time")
             if value.numel() and not value.is_floating_point() and not value.is_complex():
                 total += max(abs(int(value.min())), abs(int(value.max())))
         elif isinstance(value, (int, float)):

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from mmlite.classroom import LessonError
-from mmlite.grading.sandbox import clean
+from mmlite.grading.remote import clean
 
 MAX_FILE = 256 << 20  # bytes of one notebook: a lesson's, with all its figures, has two million
 MAX_FILES = 10_000

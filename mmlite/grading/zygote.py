@@ -6,6 +6,7 @@ fork; it holds no reference, no mark and no file of the course, so a worker inhe
 workers never meet, for each has namespaces (or at least limits and a keeper) of its own.
 """
 
+import contextlib
 import importlib
 import importlib.util
 import json
@@ -15,24 +16,27 @@ import socket
 import sys
 import time
 from types import CodeType, ModuleType
-from typing import Any
 
-from mmlite.grading import isolation
+from mmlite.grading import keeper, mounts, usage
+from mmlite.grading.kernel import IsolationError
+from mmlite.grading.limits import Limits
 
 # What torch imports at the first call of `torch.func` and of forward mode: 900 modules and four
 # seconds, which would be taken from the time of each answer that derives something.
 FIRST_DERIVATIVE = ("torch._dynamo", "torch._decomp.decompositions_for_jvp")
+STOPPED = 10  # seconds for a keeper to end by itself; one that a worker has stopped is ended
 
 
 def main() -> None:
     """Serve the grader over standard input, a socket: start workers and end them."""
     control = socket.socket(fileno=os.dup(0))
-    plan = json.loads(control.recv(1 << 20))
+    order = json.loads(control.recv(1 << 20))
+    root, plan = order.pop("root"), keeper.Plan(**order)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the grader's to handle
     try:
         modules = read_modules()
-        if plan["namespaces"]:
-            isolation.enter_root(plan["root"], plan["readable"], plan["hidden"])
+        if plan.isolation == "namespaces":
+            mounts.enter_root(root, plan.readable, plan.hidden)
         warm_up(modules)
     except Exception as error:
         control.sendall(json.dumps({"error": f"{type(error).__name__}: {error}"}).encode())
@@ -62,10 +66,10 @@ def warm_up(modules: dict[str, CodeType]) -> None:
         setattr(sys.modules["mmlite.grading"], name.rpartition(".")[2], module)
     tasks = "/proc/self/task"
     if os.path.isdir(tasks) and len(os.listdir(tasks)) > 1:
-        raise isolation.IsolationError("importing torch started a thread")
+        raise IsolationError("importing torch started a thread")
 
 
-def serve(control: socket.socket, plan: dict[str, Any]) -> None:
+def serve(control: socket.socket, plan: keeper.Plan) -> None:
     """Fork a keeper for each request to start, end it on request, and all when the grader goes."""
     keepers: dict[int, int] = {}
     while True:
@@ -77,6 +81,8 @@ def serve(control: socket.socket, plan: dict[str, Any]) -> None:
             pid, alive = _fork_keeper(control, keepers, fds[0], request["start"], plan)
             keepers[pid] = alive
             reply = {"started": pid}
+        elif "waited" in request:
+            reply = {"seconds": usage.seconds_waited(usage.descendants(request["waited"]))}
         else:
             pid = request["end"]
             reply = {"code": _end(pid, keepers.pop(pid), request["patience"])}
@@ -93,17 +99,31 @@ def _end(pid: int, alive: int, patience: float) -> int:
         alive: the keeper ends the worker when this closes.
         patience: seconds to leave a worker that seems to have ended, so that its keeper sees how.
     """
-    until = time.monotonic() + patience
-    done, status = os.waitpid(pid, os.WNOHANG)
-    while not done and time.monotonic() < until:
-        time.sleep(0.01)
-        done, status = os.waitpid(pid, os.WNOHANG)
+    done, status = _wait(pid, patience)
     os.close(alive)
-    return os.waitstatus_to_exitcode(status if done else os.waitpid(pid, 0)[1])
+    if not done:
+        os.kill(pid, signal.SIGCONT)  # a worker that is the keeper's user can stop it
+        done, status = _wait(pid, STOPPED)
+    if not done:
+        for one in (pid, *usage.descendants(pid)):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(one, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def _wait(pid: int, seconds: float) -> tuple[int, int]:
+    """Wait for a child, but not for ever; return what `os.waitpid` does."""
+    until = time.monotonic() + seconds
+    while True:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done or time.monotonic() > until:
+            return done, status
+        time.sleep(0.01)
 
 
 def _fork_keeper(
-    control: socket.socket, keepers: dict[int, int], channel: int, start: dict, plan: dict
+    control: socket.socket, keepers: dict[int, int], channel: int, start: dict, plan: keeper.Plan
 ) -> tuple[int, int]:
     ended, alive = os.pipe()
     pid = os.fork()
@@ -114,16 +134,14 @@ def _fork_keeper(
     control.close()
     for fd in (alive, *keepers.values()):
         os.close(fd)
-    limits = isolation.Limits(start["seconds"], start["memory"])
+    limits = Limits(start["seconds"], start["memory"])
 
     def work() -> None:
         from mmlite.grading.worker import work
 
         work(channel, channel)
 
-    isolation.exit_with(
-        lambda: isolation.keep(work, limits, ended, plan["namespaces"], start["user"])
-    )
+    keeper.exit_with(lambda: keeper.keep(work, limits, ended, plan, start["user"]))
 
 
 if __name__ == "__main__":

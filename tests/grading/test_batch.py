@@ -18,10 +18,12 @@ import pytest
 from classes import (
     LESSONS,
     QUICK,
+    ROOT,
     Instead,
     common_files,
     files_of,
     leftovers,
+    make,
     processes,
     run_class,
     small_class,
@@ -30,6 +32,7 @@ from classes import (
 from mmlite import cli
 from mmlite.classroom import LessonError
 from mmlite.grading import batch
+from mmlite.grading.remote import GraderFault, Settings
 
 
 def test_a_rerun_changes_nothing_and_marks_only_what_changed(tmp_path, box):
@@ -47,7 +50,7 @@ def test_a_rerun_changes_nothing_and_marks_only_what_changed(tmp_path, box):
     assert "feedback/eve.html" not in after
     assert after["feedback/bob.html"] != before["feedback/bob.html"]
     assert after["feedback/ada.html"] == before["feedback/ada.html"]
-    with pytest.raises(AssertionError, match="marked before"):  # other limits, other marks
+    with pytest.raises(pytest.fail.Exception, match="marked before"):  # other limits, other marks
         batch.grade(source, out, LESSONS, still, replace(QUICK, timeout=9))
 
 
@@ -150,3 +153,62 @@ def test_the_command_grades_and_its_exit_code_means_something(tmp_path, capsys):
     assert "neither a folder nor a zip" in capsys.readouterr().err
     assert cli.main([*arguments, "--lesson", "77"]) == 2
     assert "no exercises of lesson '77'" in capsys.readouterr().err
+
+
+class Failing:
+    """A sandbox that fails for one student, as often as it is told to."""
+
+    def __init__(self, box, fault: BaseException, times: int):
+        self.box, self.fault, self.times = box, fault, times
+        self.description = box.description
+
+    def worker(self, settings, oracle=None):
+        worker = self.box.worker(settings, oracle)
+        load = worker.load
+
+        def failing(order):
+            if b"unlucky" in order["notebook"] and self.times:
+                self.times -= 1
+                raise self.fault
+            return load(order)
+
+        worker.load = failing
+        return worker
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("fault", [GraderFault("gone"), RuntimeError("a fault of ours")])
+def test_the_graders_own_trouble_costs_no_marks_and_is_not_kept(tmp_path, box, fault):
+    source, out = small_class(tmp_path), tmp_path / "out"
+    (source / "eve.ipynb").write_bytes(
+        corpus.notebook(corpus.SETUP, "# unlucky", corpus.COSINE, corpus.PUSH)
+    )
+    # once: it is tried again at once
+    assert run_class(source, tmp_path / "once", Failing(box, fault, 1), jobs=2).failed == 0
+    # for good: the others have their marks, the teacher is told, and the next run tries it again
+    assert run_class(source, out, Failing(box, fault, 99), jobs=2).failed == 1
+    record = json.loads((out / "grades.json").read_text(encoding="utf-8"))
+    (entry,) = record["students"]["eve"]["submissions"]
+    assert "the grader failed, which is no fault of the notebook" in entry["fault"]
+    assert str(fault) in entry["fault"]
+    assert record["students"]["ada"]["total"] == 3
+    again = run_class(source, out, box)
+    assert (again.marked, again.known, again.failed) == (1, 2, 0)
+    record = json.loads((out / "grades.json").read_text(encoding="utf-8"))
+    assert record["students"]["eve"]["total"] == record["students"]["ada"]["total"]
+
+
+def test_lessons_with_derivatives_are_marked_side_by_side(tmp_path, box):
+    # forward mode, which references and mistakes of lesson 04 take, is one to a process
+    master = (ROOT / "solutions" / "04_metamask.ipynb").read_bytes()
+    wrong = master.replace(b"theta - lr *", b"theta + lr *")
+    names = {**LESSONS, "04": "metamask"}
+    files = {f"{name}_04.ipynb": master for name in "abcd"} | {"wrong_04.ipynb": wrong}
+    done = batch.grade(make(tmp_path, files), tmp_path / "out", names, box, Settings(), jobs=4)
+    assert done.failed == 0
+    record = json.loads((tmp_path / "out" / "grades.json").read_text(encoding="utf-8"))
+    totals = {name: one["total"] for name, one in record["students"].items()}
+    assert [totals[name] for name in "abcd"] == [13] * 4
+    assert totals["wrong"] < 13

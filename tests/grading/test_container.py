@@ -13,7 +13,7 @@ from classes import QUICK
 
 from mmlite.classroom import LessonError
 from mmlite.grading import container, wire
-from mmlite.grading.sandbox import Settings, Worker
+from mmlite.grading.remote import Settings, Worker
 
 
 def test_a_container_has_no_network_no_course_and_limits():

@@ -1,6 +1,7 @@
 """A student's function at a distance, as the judge sees it."""
 
 import contextlib
+import json
 import socket
 import threading
 import time
@@ -11,7 +12,7 @@ from classes import EXERCISES, QUICK
 
 from mmlite.exercises import judge
 from mmlite.grading import marking, wire
-from mmlite.grading.sandbox import AnswerError, Worker
+from mmlite.grading.remote import AnswerError, Worker
 
 
 @contextlib.contextmanager
@@ -99,6 +100,31 @@ def test_the_time_limit_counts_calls_and_not_the_graders_own_work():
             worker.call("f", (0.4,), [])
 
 
+def test_seconds_without_a_processor_are_given_back():
+    with answering(lambda seconds: time.sleep(seconds)) as worker:
+        asked = []
+
+        def waited():
+            asked.append(1)
+            return 0.5 * len(asked)  # half a second more each time: a busy machine
+
+        worker._waited = waited
+        worker.left = 0.2
+        worker.call("f", (1.5,), [])
+        assert len(asked) >= 3
+        worker._waited = lambda: 0.5 * len(asked)  # and from now on an idle one
+        with pytest.raises(AnswerError, match="no answer within"):
+            worker.call("f", (3,), [])
+
+
+def test_what_a_reply_costs_the_grader_is_bounded():
+    odd = ["list", [["strange", f"name{n}"] for n in range(60_000)]]
+    with pytest.raises(wire.WireError, match="malformed"):
+        wire.unpack(json.dumps(odd).encode(), b"")
+    names = wire.unpack(json.dumps(["list", odd[1][:1000]]).encode(), b"")
+    assert len({type(one) for one in names}) <= 65
+
+
 def test_a_generator_moves_on():
     def draw(generator):
         return torch.rand(2, generator=generator)
@@ -113,6 +139,7 @@ def test_a_generator_moves_on():
     "given",
     [
         (torch.zeros(8193),),
+        (torch.zeros(4000, 1),),  # each row with each other: 128 MB
         (torch.zeros(0, 2**31 - 1),),
         (torch.zeros(1, 1), torch.zeros(1, 1), torch.tensor(10**12)),
         (torch.zeros(1, 1), torch.zeros(1, 1), 10**12),
