@@ -161,13 +161,14 @@ def stale(master_path: Path, lesson_path: Path) -> list[str]:
     wanted, found = student_version(read_notebook(master_path)), read_notebook(lesson_path)
     if [cell.id for cell in wanted.cells] != [cell.get("id") for cell in found.cells]:
         return [f"{name} has other cells than its master, or another order"]
-    if found.metadata.get("kernelspec") != KERNEL:
-        return [f"{name} asks for a kernel of its own and not for {KERNEL['name']}"]
-    return [
+    faults = [
         f"{name}, cell {have.id}: its source or metadata is not what the master makes"
         for want, have in zip(wanted.cells, found.cells, strict=True)
         if _content(want) != _content(have)
     ]
+    if found.metadata.get("kernelspec") != KERNEL:
+        faults.append(f"{name} does not ask for the kernel {KERNEL['name']}")
+    return faults
 
 
 def _content(cell: NotebookNode) -> dict:

@@ -76,7 +76,7 @@ def test_lessons_build_and_its_check(tmp_path, monkeypatch, capsys):
     nb.cells[0].source += "\nprint('new')"
     nbformat.write(nb, master)
     assert cli.main(["lessons", "build", "--check"]) == 1
-    assert "cell cell-0: its source is not what the master makes" in capsys.readouterr().out
+    assert "cell cell-0: its source or metadata is not what the" in capsys.readouterr().out
     assert cli.main(["lessons", "build"]) == 0
     assert cli.main(["lessons", "build", "--check"]) == 0
     assert "1 lessons are what their masters make" in capsys.readouterr().out

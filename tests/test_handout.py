@@ -118,7 +118,7 @@ def test_what_a_machine_left_in_a_master_is_not_in_a_lesson(tmp_path):
     assert handout.stale(*paths) == []
     written.metadata.kernelspec = conda
     nbformat.write(written, paths[1])
-    assert handout.stale(*paths) == ["l.ipynb asks for a kernel of its own and not for python3"]
+    assert handout.stale(*paths) == ["l.ipynb does not ask for the kernel python3"]
 
 
 @pytest.mark.parametrize(
