@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -254,6 +255,8 @@ def _difference(expected: Any, got: Any, tolerance: float) -> str | None:
     if got is None:
         return "it returned None; is the return statement missing?"
     wanted = torch.as_tensor(expected)
+    if isinstance(got, (np.generic, np.ndarray)) and got.ndim == 0 and got.dtype.kind in "iuf":
+        got = float(got) if got.dtype.kind == "f" else int(got)
     if isinstance(got, bool) or not isinstance(got, (Tensor, int, float)):
         return f"expected {_kind(expected)}, got {_kind(got)}"
     if isinstance(got, int) and abs(got) >= 2**63:

@@ -15,9 +15,10 @@ from mmlite.classroom import LessonError
 from mmlite.grading import limits, trial
 from mmlite.grading.remote import START, GraderFault, Oracle, Settings, Worker
 from mmlite.grading.wire import Channel
+from mmlite.grading.zygote import GUEST
 
 PACKAGE = Path(__file__).resolve().parents[1]
-MODULES = ["__init__", *(f"grading/{name}" for name in ("__init__", "notebook", "wire", "worker"))]
+MODULES = ["__init__", *(f"grading/{name}" for name in ("__init__", *GUEST))]
 RUN = (
     "import sys; sys.path.insert(0, '/grader'); from mmlite.grading.worker import work; work(0, 1)"
 )

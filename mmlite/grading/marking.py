@@ -14,6 +14,7 @@ from typing import Any
 from torch import Generator, Tensor
 
 from mmlite.exercises import OURS, Exercise, Verdict, all_exercises, judge
+from mmlite.grading.derivative import vector_jacobian
 from mmlite.grading.library import library, withheld
 from mmlite.grading.remote import AnswerError, Settings, Worker, clean
 from mmlite.grading.sandbox import Sandbox
@@ -196,17 +197,21 @@ def _of_hidden(exercise: Exercise, answer: Callable[..., Any], seed: int) -> Ver
     )
 
 
-def _oracle(exercise: Exercise, asked: str, given: Any, named: Any) -> Any:
-    """Answer an earlier exercise of the course for an answer that builds on it."""
+def _oracle(
+    exercise: Exercise, asked: str, given: Any, named: Any, order: Any = 0, cotangents: Any = ()
+) -> Any:
+    """Answer an earlier exercise, or a derivative of it, for an answer that builds on it."""
     earlier = all_exercises().get(asked)
     if earlier is None or earlier.id >= exercise.id:
         raise ValueError(f"exercise {clean(asked, 20)} does not come before {exercise.id}")
-    if not isinstance(given, tuple) or not isinstance(named, dict):
+    if not all(isinstance(one, tuple) for one in (given, cotangents)) or type(named) is not dict:
         raise ValueError("a question is made of arguments")
-    if _extent((*given, *named.values())) > ASK:
+    if _extent((*given, *named.values(), *cotangents)) > ASK:
         raise ValueError(f"exercise {asked} may be asked about {ASK:,} numbers at a time")
     with OURS:
-        return earlier.reference(*given, **named)
+        if order == 0:
+            return earlier.reference(*given, **named)
+        return vector_jacobian(earlier.reference, given, named, order, cotangents)
 
 
 def _extent(given: tuple) -> int:

@@ -1,127 +1,49 @@
 """What of a student's notebook is run: the answer, and whatever in the notebook the answer needs.
 
 The training cells would take minutes and are not what is marked. So of all top-level statements
-only those run that bind the answer's name or a name it uses, or one that these use, and so on.
-`table[1] = 5` and `config.eps = 3` bind too; bare calls never run. They run from top to bottom, so
-the last definition of a name holds, as in Jupyter; a statement that fails is tried again after the
-others, so cells may stand in any order. This file runs in the sandbox: it may meet any bytes.
+only those run that bind the answer's name or a name it uses, or one that these use, and so on; and
+those that change what such a name holds: `table[1] = 5`, `T.append(3)` in a loop, `setup()` whose
+body sets it. They run from top to bottom, so the last definition of a name holds, as in Jupyter; a
+statement that fails is tried again after the others, so cells may stand in any order. This file
+runs in the sandbox.
 """
 
 import __future__
 
 import ast
-import json
-import re
+import asyncio
+import inspect
 import symtable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from mmlite.grading.cells import Cells
+from mmlite.grading.changes import changes, known
+
+SHELL = "get_ipython"  # what IPython makes of its own lines is a call of this
 PASSES = 5  # a statement that still fails then is out of more than order
-
-
-class NotebookError(Exception):
-    """The bytes are not a notebook; the sentence says why."""
 
 
 @dataclass
 class Statement:
-    """A top-level statement of cell `cell`: the names it binds and those it uses."""
+    """A top-level statement with the names it binds, or changes, and those it uses."""
 
     cell: int
     node: ast.stmt
-    binds: set[str]
-    uses: set[str]
+    file: str
+    binds: set[str] = field(default_factory=set)
+    uses: set[str] = field(default_factory=set)
 
 
-@dataclass
-class Source:
-    """A notebook's statements in order, and in sentences what was wrong with its cells."""
-
-    statements: list[Statement] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    broken: dict[int, str] = field(default_factory=dict)  # sources that are not Python, by cell
-
-
-def read(data: bytes, wanted: set[str]) -> Source:
-    """Return the statements of a notebook of any format.
-
-    Args:
-        data: the file.
-        wanted: the functions asked for; a cell that defines one is read whatever its type.
-
-    Raises:
-        NotebookError: it is not a notebook.
-    """
-    source = Source()
-    for number, (kind, text) in enumerate(_cells(_parse(data, source.notes)), start=1):
-        defines = any(re.search(rf"^\s*def\s+{name}\b", text, re.MULTILINE) for name in wanted)
-        if kind != "code" and not defines:
-            continue
-        try:
-            statements = _statements(number, plain_python(text))
-        # a hostile cell can fail in many ways inside the parser; it costs only itself
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-            what = error.msg if isinstance(error, SyntaxError) else type(error).__name__
-            source.notes.append(f"cell {number} is not Python{line}: {what}")
-            source.broken[number] = text
-            continue
-        if kind != "code":
-            source.notes.append(f"cell {number} is a {kind} cell; it was read as code")
-        source.statements += statements
-    return source
-
-
-def _parse(data: bytes, notes: list[str]) -> dict[str, Any]:
-    try:
-        text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
-    except UnicodeDecodeError:
-        utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
-        text = data.decode("utf-16" if utf16 else "latin-1", errors="replace")
-        notes.append(f"the file is not UTF-8; it was read as {'UTF-16' if utf16 else 'Latin-1'}")
-    try:
-        notebook = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise NotebookError("the file is not a notebook: it is not JSON") from error
-    if not isinstance(notebook, dict) or not ({"cells", "worksheets"} & set(notebook)):
-        raise NotebookError("the file is not a notebook: it has no cells")
-    return notebook
-
-
-def _cells(notebook: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return type and source of each cell; formats 1 to 3 say worksheets and input."""
-    found = []
-    for sheet in [notebook, *_list(notebook.get("worksheets"))]:
-        for cell in _list(sheet.get("cells") if isinstance(sheet, dict) else None):
-            if isinstance(cell, dict):
-                lines = cell.get("source", cell.get("input", ""))
-                text = "".join(str(line) for line in lines) if isinstance(lines, list) else lines
-                found.append((str(cell.get("cell_type", "code"))[:20], str(text)))
+def statements(cells: Cells) -> list[Statement]:
+    """Return a notebook's statements with the names that each binds and uses."""
+    parsed = [one for one in cells.statements if not isinstance(one.node, ast.Delete)]
+    names = known([one.node for one in parsed])
+    found = [Statement(one.cell, one.node, one.file, *_names(one.node)) for one in parsed]
+    for one in found:
+        one.binds |= changes(one.node, names)
     return found
-
-
-def _list(value: Any) -> list:
-    return value if isinstance(value, list) else []
-
-
-def plain_python(text: str) -> str:
-    """Return a cell's source with IPython's own lines (%magic, !shell, help?) replaced by pass."""
-    try:
-        ast.parse(text)
-        return text
-    except SyntaxError:
-        if re.match(r"\s*%%(?!(time|timeit|capture|prun)\b)", text):
-            return ""  # a cell of another language
-        own = re.compile(r"^(\s*)(?:[%!?].*|\w+\s*=\s*[%!].*|[\w.]+\?{1,2}\s*)$", re.MULTILINE)
-        return own.sub(r"\1pass", text)
-
-
-def _statements(cell: int, text: str) -> list[Statement]:
-    return [
-        Statement(cell, node, *_names(node))
-        for node in ast.parse(text).body
-        if not isinstance(node, (ast.Expr, ast.Delete))
-    ]
 
 
 def _names(node: ast.stmt) -> tuple[set[str], set[str]]:
@@ -132,7 +54,6 @@ def _names(node: ast.stmt) -> tuple[set[str], set[str]]:
         return {"*"}, set()
     top = symtable.symtable(ast.unparse(node), "cell", "exec")
     binds = {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported()}
-    binds |= _changed(node)
     uses = {s.get_name() for s in top.get_symbols() if s.is_referenced()}
     tables = top.get_children()
     while tables:
@@ -142,58 +63,77 @@ def _names(node: ast.stmt) -> tuple[set[str], set[str]]:
     return binds, uses
 
 
-def _changed(node: ast.AST) -> set[str]:
-    """Return the names whose items or attributes a statement sets, outside functions of its own."""
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
-        return set()
-    names = set().union(*(_changed(child) for child in ast.iter_child_nodes(node)))
-    if isinstance(node, (ast.Subscript, ast.Attribute)) and isinstance(node.ctx, ast.Store):
-        while isinstance(node, (ast.Subscript, ast.Attribute)):
-            node = node.value
-        names |= {node.id} if isinstance(node, ast.Name) else set()
-    return names
+def defined(found: Iterable[Statement]) -> set[str]:
+    """Return the names that statements bind."""
+    return set().union(*(one.binds for one in found))
 
 
-def defined(source: Source) -> set[str]:
-    """Return the names that a notebook's statements bind."""
-    return set().union(*(statement.binds for statement in source.statements))
-
-
-def needed(source: Source, name: str) -> list[Statement]:
+def needed(found: list[Statement], name: str) -> list[Statement]:
     """Return the statements that `name` needs, in order."""
     names, size = {name, "*"}, 0
     while len(names) > size:
         size = len(names)
-        for statement in source.statements:
-            if statement.binds & names:
-                names |= statement.uses
-    return [statement for statement in source.statements if statement.binds & names]
+        for one in found:
+            if one.binds & names:
+                names |= one.uses
+    return [one for one in found if one.binds & names]
 
 
-def run(statements: list[Statement], namespace: dict[str, Any]) -> list[tuple[Statement, str]]:
+def left_out(chosen: list[Statement]) -> list[tuple[int, str]]:
+    """Return cell and text of the commands and magics among statements, which do nothing here."""
+    return [
+        (one.cell, f"{_shown(call)}")
+        for one in chosen
+        for call in ast.walk(one.node)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and _is_shell(call)
+    ]
+
+
+def _is_shell(call: ast.Call) -> bool:
+    on = call.func.value
+    return isinstance(on, ast.Call) and isinstance(on.func, ast.Name) and on.func.id == SHELL
+
+
+def _shown(call: ast.Call) -> str:
+    """Return a command as it was typed, or nearly so."""
+    sign = {"system": "!", "getoutput": "!", "run_line_magic": "%", "run_cell_magic": "%%"}
+    words = [one.value for one in call.args[:2] if isinstance(one, ast.Constant)]
+    return sign.get(call.func.attr, "") + " ".join(str(word) for word in words).strip()
+
+
+def run(chosen: list[Statement], namespace: dict[str, Any]) -> list[tuple[Statement, str]]:
     """Run statements in `namespace` and return those that failed, each with its error.
 
     One that fails runs again after the rest, while that helps.
     """
-    waiting, flags = statements, _future_flags(statements)
+    waiting, flags = chosen, _future_flags(chosen) | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    failed = []
     for _ in range(PASSES):
         failed = []
-        for statement in waiting:
+        for one in waiting:
             try:
-                module = ast.Module([statement.node], type_ignores=[])
-                code = compile(module, f"cell {statement.cell}", "exec", flags, dont_inherit=True)
-                exec(code, namespace)
+                module = ast.Module([one.node], type_ignores=[])
+                code = compile(module, one.file, "exec", flags, dont_inherit=True)
+                _run_code(code, namespace)
             except BaseException as error:  # also exits, and whatever else a student's line raises
-                failed.append((statement, describe(error)))
+                failed.append((one, describe(error)))
         if len(failed) in (0, len(waiting)):
             break
-        waiting = [statement for statement, _ in failed]
-    return failed if statements else []
+        waiting = [one for one, _ in failed]
+    return failed
 
 
-def _future_flags(statements: list[Statement]) -> int:
+def _run_code(code: Any, namespace: dict[str, Any]) -> None:
+    """Run a statement's code; one that awaits, as a notebook's cells may, in a loop of its own."""
+    if code.co_flags & inspect.CO_COROUTINE:
+        asyncio.run(eval(code, namespace))
+    else:
+        exec(code, namespace)
+
+
+def _future_flags(chosen: list[Statement]) -> int:
     """Return the compiler's flags for what is imported from `__future__`, for all cells."""
-    imports = [s.node for s in statements if isinstance(s.node, ast.ImportFrom)]
+    imports = [one.node for one in chosen if isinstance(one.node, ast.ImportFrom)]
     names = {alias.name for n in imports if n.module == "__future__" for alias in n.names}
     flags = 0
     for name in names & set(__future__.all_feature_names):

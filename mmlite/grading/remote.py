@@ -18,7 +18,8 @@ PATIENCE = 10  # seconds to find out how a process ended that no longer answers
 START = 600  # seconds that importing torch may take on a busy machine
 STARVED = 10  # times its seconds that a process may wait for a processor, beyond these seconds
 
-Oracle = Callable[[str, tuple, dict[str, Any]], Any]
+# an exercise's id, its arguments, those that are named, the order of the derivative, cotangents
+Oracle = Callable[[str, tuple, dict[str, Any], int, tuple], Any]
 
 
 class AnswerError(Exception):
@@ -53,7 +54,7 @@ class Worker:
         end: end(patience) ends the process, after at most so many seconds if it ends by itself,
             and returns its exit code.
         settings: what it may use.
-        oracle: answers for earlier exercises: oracle(exercise id, arguments, named arguments).
+        oracle: answers for earlier exercises.
         waited: tells for how many seconds the process has waited for a processor so far.
     """
 
@@ -151,8 +152,8 @@ class Worker:
         if self.oracle is None or self._asks > ASKS:
             raise wire.WireError("it asked too often for earlier exercises")
         try:
-            given = reply.get("arguments"), reply.get("named")
-            return {"result": self.oracle(str(reply["ask"]), *given)}
+            parts = [reply.get(key) for key in ("arguments", "named", "order", "cotangents")]
+            return {"result": self.oracle(str(reply["ask"]), *parts)}
         except Exception as error:  # of a reference called with a student's arguments
             return {"error": f"{type(error).__name__}: {str(error)[:300]}"}
 

@@ -85,6 +85,8 @@ def unpack(tree: bytes, payload: bytes) -> Any:
 def _describe(value: Any, parts: list[bytes], depth: int) -> Any:
     if depth > MAX_DEPTH:
         return ["strange", "value nested too deeply"]
+    if _is_numpys_number(value):
+        value = float(value) if value.dtype.kind == "f" else int(value)
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, int):
@@ -104,6 +106,12 @@ def _describe(value: Any, parts: list[bytes], depth: int) -> Any:
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return ["dict", [[k, _describe(v, parts, depth + 1)] for k, v in value.items()]]
     return ["strange", re.sub(r"\W", "", type(value).__name__)[:60] or "value"]
+
+
+def _is_numpys_number(value: Any) -> bool:
+    """Whether a value is a NumPy scalar, or an array of no dimensions, of whole or real numbers."""
+    kind = getattr(getattr(value, "dtype", None), "kind", None)
+    return type(value).__module__ == "numpy" and kind in ("i", "u", "f") and value.ndim == 0
 
 
 def _describe_tensor(value: Tensor, parts: list[bytes]) -> Any:

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from mmlite.grading import notebook
+from mmlite.grading import cells, notebook
+from mmlite.grading.asking import Asker
 from mmlite.grading.wire import Channel, ClosedError
 
 UNDEFINED = "undefined"
@@ -28,7 +29,7 @@ def work(read_fd: int, write_fd: int) -> None:
     with contextlib.suppress(ClosedError):
         channel.send({"ready": True})
         order = channel.receive(max_bytes=1 << 30)
-        asker = _Asker(channel)
+        asker = Asker(channel)
         _replace_mmlite(order["library"], order["withheld"], asker)
         namespace, reply = _load(order)
         channel.send({"nonce": order["nonce"], **reply})
@@ -55,25 +56,50 @@ def _keep_only(read_fd: int, write_fd: int) -> tuple[int, int]:
 def _load(order: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the namespace in which the answer is defined, and what there is to tell."""
     name, wanted = order["function"], set(order["wanted"])
-    namespace: dict[str, Any] = {"__name__": "__main__"}
+    namespace: dict[str, Any] = {"__name__": "__main__", **_stand_ins()}
     try:
-        source = notebook.read(order["notebook"], wanted)
-    except notebook.NotebookError as error:
+        source = cells.read(order["notebook"], wanted)
+    except cells.NotebookError as error:
         return namespace, {"status": "not a notebook", "notes": [str(error)], "defined": []}
     except (MemoryError, RecursionError):
         sentence = "the file is too large or nested too deeply to be read"
         return namespace, {"status": "not a notebook", "notes": [sentence], "defined": []}
-    present = notebook.defined(source)
-    failed = notebook.run(notebook.needed(source, name), namespace) if name in present else []
+    statements = notebook.statements(source)
+    present = notebook.defined(statements)
+    chosen = notebook.needed(statements, name) if name in present else []
+    failed = notebook.run(chosen, namespace)
     notes = source.notes + [
-        f"cell {statement.cell} failed ({error})" for statement, error in failed
+        f"cell {one.cell}, line {one.node.lineno} failed ({error})" for one, error in failed
     ]
+    notes += [f"cell {cell}: {line} was not run" for cell, line in notebook.left_out(chosen)]
     broken = [cell for cell, text in source.broken.items() if f"def {name}" in text]
     status = (
         "defined" if name in namespace else "broken" if name in present or broken else UNDEFINED
     )
     reply = {"status": status, "notes": [note[:300] for note in notes[:20]]}
     return namespace, {**reply, "defined": sorted(present & wanted)}
+
+
+class _Silent:
+    """Stands for IPython's shell and all its parts: magics and commands do nothing."""
+
+    def __getattr__(self, name: str):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, *arguments, **named):
+        return None
+
+
+def _stand_ins() -> dict[str, Any]:
+    """Return what Jupyter puts into each notebook, and have IPython say the same."""
+    shell = _Silent()
+    with contextlib.suppress(ImportError):
+        import IPython
+
+        IPython.get_ipython = IPython.core.getipython.get_ipython = lambda: shell
+    return {"display": lambda *shown, **named: None, "get_ipython": lambda: shell}
 
 
 def _answer(namespace: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
@@ -99,36 +125,7 @@ def _reply(channel: Channel, nonce: int, reply: dict[str, Any]) -> None:
         channel.send({"nonce": nonce, "error": "Unsendable", "message": sentence})
 
 
-class _Asker:
-    """What `check` returns in the sandbox: the student's own function, or the grader's.
-
-    While an exercise is marked, an earlier one that the student has right answers for itself; one
-    that is not is asked of the grader, as in the notebook the lesson goes on with the course's own.
-    """
-
-    def __init__(self, channel):
-        self.channel, self.own, self.nonce = channel, [], 0
-
-    def check(self, exercise_id: str, function=None, seed=None):
-        """Return the function to go on with; nothing is judged here."""
-
-        def checked(*arguments, **named):
-            if exercise_id in self.own and callable(function):
-                return function(*arguments, **named)
-            return self._ask(exercise_id, arguments, named)
-
-        return checked
-
-    def _ask(self, exercise_id: str, arguments: tuple, named: dict[str, Any]) -> Any:
-        ask = {"ask": exercise_id, "arguments": arguments, "named": named}
-        self.channel.send({"nonce": self.nonce, **ask})
-        reply = self.channel.receive()
-        if "error" in reply:
-            raise RuntimeError(reply["error"])
-        return reply["result"]
-
-
-def _replace_mmlite(library: dict[str, str], withheld: dict[str, str], asker: _Asker) -> None:
+def _replace_mmlite(library: dict[str, str], withheld: dict[str, str], asker: Asker) -> None:
     """Forget the real `mmlite`, and import what the grader sent in its place."""
     for name in [name for name in sys.modules if name.split(".")[0] == "mmlite"]:
         del sys.modules[name]
@@ -142,7 +139,7 @@ class _Library(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     is not there.
     """
 
-    def __init__(self, library: dict[str, str], withheld: dict[str, str], asker: _Asker):
+    def __init__(self, library: dict[str, str], withheld: dict[str, str], asker: Asker):
         self.library, self.withheld, self.asker = library, withheld, asker
 
     def find_spec(self, name: str, path=None, target=None):

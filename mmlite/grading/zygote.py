@@ -24,6 +24,10 @@ from mmlite.grading.limits import Limits
 # What torch imports at the first call of `torch.func` and of forward mode: 900 modules and four
 # seconds, which would be taken from the time of each answer that derives something.
 FIRST_DERIVATIVE = ("torch._dynamo", "torch._decomp.decompositions_for_jvp")
+# what a worker is made of, each after those that it imports
+GUEST = ("wire", "cells", "changes", "notebook", "asking", "worker")
+# what answers import now and then, and takes a second
+OFTEN = ("IPython.core.inputtransformer2", "IPython.display", "scipy.stats", "tqdm.auto")
 STOPPED = 10  # seconds for a keeper to end by itself; one that a worker has stopped is ended
 
 
@@ -47,7 +51,7 @@ def main() -> None:
 
 def read_modules() -> dict[str, CodeType]:
     """Return the worker's modules as code: their files are out of sight when they are run."""
-    names = [f"mmlite.grading.{name}" for name in ("notebook", "wire", "worker")]
+    names = [f"mmlite.grading.{name}" for name in GUEST]
     return {name: importlib.util.find_spec(name).loader.get_code(name) for name in names}
 
 
@@ -59,6 +63,9 @@ def warm_up(modules: dict[str, CodeType]) -> None:
     """
     for name in FIRST_DERIVATIVE:
         importlib.import_module(name)
+    for name in OFTEN:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     for name, code in modules.items():
         module = ModuleType(name)
         sys.modules[name] = module

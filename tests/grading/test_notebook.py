@@ -1,14 +1,17 @@
 """What of a student's notebook is run."""
 
 import corpus
-import pytest
 
-from mmlite.grading import notebook
+from mmlite.grading import cells, notebook
+
+
+def read(*sources: str, name: str = "f") -> list[notebook.Statement]:
+    return notebook.statements(cells.read(corpus.notebook(*sources), {name}))
 
 
 def needs(*sources: str, name: str = "f") -> list[str]:
-    source = notebook.read(corpus.notebook(*sources), {name})
-    return [notebook.ast.unparse(s.node).split("\n")[0] for s in notebook.needed(source, name)]
+    found = read(*sources, name=name)
+    return [notebook.ast.unparse(s.node).split("\n")[0] for s in notebook.needed(found, name)]
 
 
 def test_only_what_an_answer_needs_is_run():
@@ -53,44 +56,23 @@ def test_setting_an_item_or_an_attribute_counts_as_binding():
 
 
 def test_a_future_import_holds_for_all_cells():
-    source = notebook.read(
-        corpus.notebook(
-            "from __future__ import annotations",
-            "def f(x: NeverDefined) -> Nowhere:\n    return x",
-            "from __future__ import braces",
-        ),
-        {"f"},
+    found = read(
+        "from __future__ import annotations",
+        "def f(x: NeverDefined) -> Nowhere:\n    return x",
+        "from __future__ import braces",
     )
     namespace = {}
-    ((_, error),) = notebook.run(notebook.needed(source, "f"), namespace)
+    ((_, error),) = notebook.run(notebook.needed(found, "f"), namespace)
     assert error.startswith("SyntaxError: not a chance")
     assert namespace["f"].__annotations__ == {"x": "NeverDefined", "return": "Nowhere"}
 
 
 def test_definitions_inside_statements_count_and_the_last_one_holds():
-    source = notebook.read(
-        corpus.notebook(
-            "try:\n    import g\nexcept ImportError:\n    g = 1",
-            "def f():\n    return g",
-            "if True:\n    def f():\n        return g + 1",
-        ),
-        {"f"},
+    found = read(
+        "try:\n    import g\nexcept ImportError:\n    g = 1",
+        "def f():\n    return g",
+        "if True:\n    def f():\n        return g + 1",
     )
     namespace = {}
-    assert notebook.run(notebook.needed(source, "f"), namespace) == []
+    assert notebook.run(notebook.needed(found, "f"), namespace) == []
     assert namespace["f"]() == 2
-
-
-@pytest.mark.parametrize(
-    ("source", "plain"),
-    [
-        ("%time x = 1\ny = 2", "pass\ny = 2"),
-        ("!ls\nfiles = !ls\nx = %who\nlen?", "pass\npass\npass\npass"),
-        ("if x:\n    %matplotlib inline", "if x:\n    pass"),
-        ("%%bash\necho", ""),
-        ("%%time\nx = 1", "pass\nx = 1"),
-        ("x = 7 % 3", "x = 7 % 3"),
-    ],
-)
-def test_what_is_ipythons_own_is_left_out(source, plain):
-    assert notebook.plain_python(source) == plain

@@ -5,7 +5,9 @@ import json
 import socket
 import threading
 import time
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from classes import EXERCISES, QUICK
@@ -123,6 +125,38 @@ def test_what_a_reply_costs_the_grader_is_bounded():
         wire.unpack(json.dumps(odd).encode(), b"")
     names = wire.unpack(json.dumps(["list", odd[1][:1000]]).encode(), b"")
     assert len({type(one) for one in names}) <= 65
+
+
+BOTH = [
+    2, np.int64(2), np.uint8(2), np.array(2), torch.tensor(2),
+]  # fmt: skip
+REAL = [
+    2.0, np.float64(2), np.float32(2), np.float16(2), np.longdouble(2), np.array(2.0),
+    torch.tensor(2.0), torch.tensor(2.0, requires_grad=True), torch.tensor(2.0).double(),
+]  # fmt: skip
+NONE = [
+    True, np.bool_(True), np.array([2.0]), torch.tensor([2.0]), "2", None, np.str_("2"), 2j,
+    np.complex64(2), np.datetime64(2, "s"), 3.0, np.float32("nan"), np.int64(3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("values", "whole", "real"),
+    [(BOTH, "passed", "passed"), (REAL, "wrong", "passed"), (NONE, "wrong", "wrong")],
+)
+def test_a_number_of_any_kind_is_judged_at_a_distance_as_at_hand(values, whole, real):
+    for expected, status in ((2, whole), (2.0, real)):
+        exercise = replace(
+            EXERCISES[0],
+            reference=lambda x, expected=expected: expected,
+            draw=lambda generator, size: (1.0,),
+            mistakes=(),
+        )
+        for value in values:
+            with answering(lambda x, value=value: value) as worker:
+                far = judge(exercise, lambda *given, w=worker: w.call("f", given, []))
+            assert far.status == status, value
+            assert judge(exercise, lambda x, value=value: value).status == status, value
 
 
 def test_a_generator_moves_on():
