@@ -202,8 +202,8 @@ def _add_grade(commands) -> None:
     grades = commands.add_parser(
         "grade",
         help="mark what students handed in",
-        description="Mark notebooks in a sandbox and write grades.csv, grades.json and a page of "
-        "feedback for each student. What was marked before and has not changed is kept. Exit code "
+        description="Mark notebooks in a sandbox and write a page of the class, grades.csv, "
+        "grades.json and feedback for each student. What was marked before stays. Exit code "
         "1 if a submission could not be marked, 2 for wrong use, 130 after Ctrl-C.",
     )
     grades.add_argument(
@@ -237,6 +237,26 @@ def _add_grade(commands) -> None:
         default=2048,
         metavar="M",
         help="MB a submission may take (2048)",
+    )
+    grades.add_argument(
+        "--roster",
+        type=_path,
+        metavar="FILE",
+        help="a table of the class, with a column named student or id: who handed in nothing",
+    )
+    grades.add_argument(
+        "--overrides",
+        type=_path,
+        metavar="FILE",
+        help="a table of student, exercise, points, comment: marks set by hand, which later runs "
+        "keep and another table replaces",
+    )
+    grades.add_argument(
+        "--forget",
+        action="append",
+        default=[],
+        metavar="STUDENT",
+        help="take a student of an earlier run out of the marks",
     )
     grades.add_argument(
         "--isolation",
@@ -396,7 +416,7 @@ def grade_submissions(options: argparse.Namespace) -> int:
     if os.name != "posix":
         raise LessonError("mmlite grade needs Linux or macOS; on Windows use it inside WSL")
     from mmlite.grading import selfcheck
-    from mmlite.grading.batch import grade
+    from mmlite.grading.batch import Wishes, grade
     from mmlite.grading.remote import Settings
 
     course = find_course()
@@ -410,6 +430,7 @@ def grade_submissions(options: argparse.Namespace) -> int:
     if options.out.exists() and not options.out.is_dir():
         raise LessonError(f"--out {options.out} is a file; name a folder")
     settings = Settings(options.timeout, options.memory)
+    wishes = Wishes(lesson, options.due, options.roster, options.overrides, tuple(options.forget))
     with _sandbox(options, course) as sandbox, tqdm(unit="submission") as bar:
         try:
             selfcheck.known_answers(sandbox)
@@ -419,9 +440,8 @@ def grade_submissions(options: argparse.Namespace) -> int:
                 names,
                 sandbox,
                 settings,
+                wishes,
                 jobs=options.jobs,
-                lesson=lesson,
-                due=options.due,
                 on_start=bar.reset,
                 on_submission=lambda student: bar.update(),
             )
@@ -432,7 +452,9 @@ def grade_submissions(options: argparse.Namespace) -> int:
         f"{done.submissions} submissions: {done.marked} marked now, {done.known} known already; "
         f"students late: {done.late}, with a notebook that could not be marked: {done.failed}"
     )
-    print(f"{options.out / 'grades.csv'}, grades.json and feedback/ are written")
+    for remark in done.remarks:
+        print(remark)
+    print(f"{options.out / 'index.html'}, grades.csv, grades.json and feedback/ are written")
     return 1 if done.failed else 0
 
 

@@ -1,9 +1,9 @@
 """Grading a class: every submission once, what is known kept, marks written as they come.
 
-`grades.json` is the memory. It holds, with each submission, a digest of its bytes, of the grader
-and of the limits; a rerun marks only what has another digest, so an interrupted run goes on where
-it stopped and a second run changes nothing. The inputs' seed is drawn once for a folder of marks
-and kept in it, so that the whole class is asked the same.
+`grades.json` is the memory (`record`). It holds, with each submission, a digest of its bytes, of
+the grader and of the limits; a rerun marks only what has another digest, so an interrupted run goes
+on where it stopped and a second run changes nothing. The inputs' seed is drawn once for a folder of
+marks and kept in it, so that the whole class is asked the same.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import secrets
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,15 @@ import torch
 
 from mmlite.classroom import LessonError
 from mmlite.exercises import all_exercises
-from mmlite.grading import report
+from mmlite.grading import lists, record, report
+from mmlite.grading.files import SubmissionError
 from mmlite.grading.library import PACKAGE
 from mmlite.grading.marking import Marked, exercises_of, lessons_in, mark
+from mmlite.grading.record import Entry
 from mmlite.grading.remote import GraderFault, Settings
-from mmlite.grading.submissions import Submission, SubmissionError, find_submissions
+from mmlite.grading.submissions import Submission, find_submissions
 
 ATTEMPTS = 2  # for a submission, should the grader itself fail
-UNKNOWN = ""  # the digest of what is not kept for the next run
 NO_LESSON = (
     "no lesson can be told, neither from the file's name nor from its functions; put the lesson's "
     "number into the name or use --lesson"
@@ -45,6 +46,26 @@ class Summary:
     known: int
     failed: int
     late: int
+    remarks: list[str] = field(default_factory=list, compare=False)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a teacher may say beside the submissions.
+
+    Attributes:
+        lesson: the lesson of every submission, whatever its name says.
+        due: what is handed in later is late; of the submissions of this run.
+        roster: a table of the class; who handed in nothing is named.
+        by_hand: a table of marks and comments set by hand, which this and later runs keep.
+        forget: students who leave the record.
+    """
+
+    lesson: str | None = None
+    due: datetime | None = None
+    roster: Path | None = None
+    by_hand: Path | None = None
+    forget: tuple[str, ...] = ()
 
 
 def grade(
@@ -53,10 +74,9 @@ def grade(
     lessons: dict[str, str],
     sandbox: Any,
     settings: Settings,
+    wishes: Wishes | None = None,
     *,
     jobs: int = 1,
-    lesson: str | None = None,
-    due: datetime | None = None,
     on_start: Callable[[int], None] = lambda count: None,
     on_submission: Callable[[str], None] = lambda student: None,
 ) -> Summary:
@@ -64,69 +84,106 @@ def grade(
 
     Args:
         source: folder or zip.
-        out: a folder; made if it is not there.
+        out: a folder; made if it is not there. What it knows from earlier runs stays.
         lessons: the name of each lesson by its number.
         sandbox: a `Sandbox` or a `Container`.
         settings: what a submission may use.
+        wishes: what the teacher says beside.
         jobs: submissions at a time.
-        lesson: the lesson of every submission, whatever its name says.
-        due: later is late, by the time of a file's last change.
         on_start: called once with the number of submissions.
         on_submission: called after each submission with its student.
 
     Raises:
-        LessonError: `source` holds nothing that can be read, `out` lies in it, or the sandbox
-            fails.
+        LessonError: `source` holds nothing that can be read, `out` lies in it, or one of the
+            teacher's tables is wrong.
     """
     if out.resolve().is_relative_to(source.resolve()):
         raise LessonError(
             f"{out} lies in {source}, where the next run would take the marks for submissions; "
             "choose a folder beside it"
         )
+    wishes = wishes or Wishes()
+    people = lists.roster(wishes.roster) if wishes.roster else []
     found = find_submissions(source, lessons)
-    on_start(len(found))
+    before = record.read(out / "grades.json")
+    _forget(before, wishes.forget)
+    if wishes.by_hand is not None:  # refused before an hour's marking, not behind it
+        lists.by_hand(wishes.by_hand, {**before["students"], **_names(found.submissions)})
+    on_start(len(found.submissions))
     out.mkdir(parents=True, exist_ok=True)
-    before = _read_record(out / "grades.json")
     seed = before.get("seed", secrets.randbits(30))
-    known = {e["digest"]: e for e in _entries(before) if e["digest"] != UNKNOWN}
     grader = _digest(version(), asdict(settings), seed)
+    marker = _Marker(wishes.lesson, record.known(before), grader, sandbox, settings, seed)
+    head = {
+        "grader": version(),
+        "isolation": sandbox.description,
+        "seed": seed,
+        "limits": asdict(settings),
+    }
+    done: dict[int, tuple[Submission, list[Entry]]] = {}
 
-    def one(submission: Submission) -> tuple[Submission, list[dict[str, Any]], bool]:
-        for _ in range(ATTEMPTS):
-            try:
-                return _mark_or_keep(submission, lesson, known, grader, sandbox, settings, seed)
-            # whatever fails here is ours, and costs neither this student nor the others a mark
-            except (GraderFault, Exception) as error:
-                fault = error
-        return submission, [_unmarked(submission, lesson, fault)], True
+    def written() -> dict[str, Any]:
+        students = record.merged(before, [done[n] for n in sorted(done)], wishes.due)
+        whole = {**head, "exercises": record.exercises(students), "students": students}
+        report.write(out / "grades.json", report.as_json(whole))
+        return whole
 
-    done: dict[int, list[dict[str, Any]]] = {}
     fresh = 0
     with _one_thread(), ThreadPoolExecutor(jobs) as pool:
-        waiting: dict[Future, int] = {pool.submit(one, s): n for n, s in enumerate(found)}
+        waiting: dict[Future, int] = {
+            pool.submit(marker.mark, one): n for n, one in enumerate(found.submissions)
+        }
         try:
             for future in as_completed(waiting):
-                submission, entries, is_new = future.result()
-                done[waiting[future]] = entries
+                submission, new, is_new = future.result()
+                done[waiting[future]] = submission, new
                 fresh += is_new
                 if is_new:
-                    record = _record(found, done, seed, settings, sandbox, due, before)
-                    report.write(out / "grades.json", report.as_json(record))
+                    written()
                 on_submission(submission.student)
         except BaseException:  # a Ctrl-C too: what is marked is kept, what waits is dropped
             pool.shutdown(wait=False, cancel_futures=True)
             sandbox.close()
             raise
-    record = _record(found, done, seed, settings, sandbox, due)
-    report.write_report(out, record)
-    flags = [record["students"][name] for name in record["students"]]
+    if wishes.by_hand is not None:
+        _set_by_hand(before, wishes.by_hand, done)
+    whole = written()
+    remarks = found.remarks
+    absent = lists.missing(people, whole["students"])
+    report.write_report(out, whole, remarks, absent)
+    now = [whole["students"][name] for name in _names(found.submissions)]
     return Summary(
-        submissions=len(found),
+        submissions=len(found.submissions),
         marked=fresh,
-        known=len(found) - fresh,
-        failed=sum(student["failed"] for student in flags),
-        late=sum(student["late"] for student in flags),
+        known=len(found.submissions) - fresh,
+        failed=sum(student["failed"] for student in now),
+        late=sum(student["late"] for student in now),
+        remarks=remarks + ([f"nothing was handed in by: {', '.join(absent)}"] if absent else []),
     )
+
+
+def _names(found: list[Submission]) -> dict[str, Any]:
+    return {one.student: {} for one in found}
+
+
+def _forget(before: record.Record, names: tuple[str, ...]) -> None:
+    for name in names:
+        if name not in before["students"]:
+            known = ", ".join(before["students"]) or "nobody"
+            raise LessonError(f"there is no student {name!r} in the record, which knows: {known}")
+        del before["students"][name]
+
+
+def _set_by_hand(
+    before: record.Record, path: Path, done: dict[int, tuple[Submission, list[Entry]]]
+) -> None:
+    """Put marks set by hand into the record; they replace those of an earlier table."""
+    students = before["students"]
+    for submission, _ in done.values():
+        students.setdefault(submission.student, {"submissions": []})
+    marks = lists.by_hand(path, students)
+    for name, student in students.items():
+        student["by_hand"] = marks.get(name, {})
 
 
 @contextlib.contextmanager
@@ -140,146 +197,72 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _mark_or_keep(
-    submission: Submission,
-    lesson: str | None,
-    known: dict[str, dict[str, Any]],
-    grader: str,
-    sandbox: Any,
-    settings: Settings,
-    seed: int,
-) -> tuple[Submission, list[dict[str, Any]], bool]:
-    """Return a submission's entries, one a lesson, and whether they are new."""
-    lesson = lesson or submission.lesson
-    try:
-        data = submission.read()
-    except SubmissionError as error:
-        digest = _digest(grader, submission.name, str(error))
-        entry = _entry(submission, lesson, digest, _nothing(lesson, str(error)))
-        return submission, [entry], digest not in known
-    digest = _digest(grader, hashlib.sha256(data).hexdigest(), lesson or "")
-    keys = [digest] if lesson else [f"{digest}-{number}" for number in _lesson_numbers()]
-    kept = [known[key] for key in [digest, *keys] if key in known]
-    kept = list({entry["digest"]: entry for entry in kept}.values())
-    if kept:
-        again = [{**_entry(submission, e["lesson"], e["digest"], None), **_told(e)} for e in kept]
-        return submission, again, False
-    if lesson:
-        marked = mark(data, lesson, sandbox, settings, seed)
-        return submission, [_entry(submission, lesson, digest, marked)], True
-    lessons, fault = lessons_in(data, sandbox, settings)
-    if not lessons:
-        nothing = _nothing(None, fault or NO_LESSON)
-        return submission, [_entry(submission, None, digest, nothing)], True
-    entries = [
-        _entry(
-            submission, number, f"{digest}-{number}", mark(data, number, sandbox, settings, seed)
+@dataclass(frozen=True)
+class _Marker:
+    """Marks a submission, or finds what it was marked with before."""
+
+    lesson: str | None
+    known: dict[str, Entry]
+    grader: str
+    sandbox: Any
+    settings: Settings
+    seed: int
+
+    def mark(self, submission: Submission) -> tuple[Submission, list[Entry], bool]:
+        """Return a submission's entries, one a lesson, and whether they are new."""
+        for _ in range(ATTEMPTS):
+            try:
+                return submission, *self._mark_or_keep(submission)
+            # whatever fails here is ours, and costs neither this student nor the others a mark
+            except (GraderFault, Exception) as error:
+                fault = error
+        return submission, [self._unmarked(submission, fault)], True
+
+    def _mark_or_keep(self, submission: Submission) -> tuple[list[Entry], bool]:
+        lesson = self.lesson or submission.lesson
+        try:
+            data = submission.read()
+        except SubmissionError as error:
+            digest = _digest(self.grader, submission.name, str(error))
+            told = _nothing(lesson, str(error))
+            return [record.entry(submission, lesson, digest, told)], digest not in self.known
+        digest = _digest(self.grader, hashlib.sha256(data).hexdigest(), lesson or "")
+        keys = [digest] if lesson else [f"{digest}-{number}" for number in _lesson_numbers()]
+        kept = [self.known[key] for key in [digest, *keys] if key in self.known]
+        kept = list({entry["digest"]: entry for entry in kept}.values())
+        if kept:
+            return [record.entry(submission, e["lesson"], e["digest"], e) for e in kept], False
+        if lesson:
+            return [record.entry(submission, lesson, digest, self._marked(data, lesson))], True
+        numbers, fault = lessons_in(data, self.sandbox, self.settings)
+        if not numbers:
+            told = _nothing(None, fault or NO_LESSON)
+            return [record.entry(submission, None, digest, told)], True
+        return [
+            record.entry(submission, number, f"{digest}-{number}", self._marked(data, number))
+            for number in numbers
+        ], True
+
+    def _marked(self, data: bytes, lesson: str) -> Entry:
+        return mark(data, lesson, self.sandbox, self.settings, self.seed).as_dict()
+
+    def _unmarked(self, submission: Submission, fault: BaseException) -> Entry:
+        """Return the entry of what the grader failed at; the next run tries it again."""
+        lesson = self.lesson or submission.lesson
+        frame = traceback.extract_tb(fault.__traceback__)[-1]
+        sentence = (
+            "the grader failed, which is no fault of the notebook; the next run tries it again "
+            f"({type(fault).__name__} in {Path(frame.filename).name}, line {frame.lineno}: {fault})"
         )
-        for number in lessons
-    ]
-    return submission, entries, True
-
-
-def _unmarked(submission: Submission, lesson: str | None, fault: BaseException) -> dict[str, Any]:
-    """Return the entry of a submission that the grader failed at; the next run tries it again."""
-    lesson = lesson or submission.lesson
-    frame = traceback.extract_tb(fault.__traceback__)[-1]
-    sentence = (
-        "the grader failed, which is no fault of the notebook; it is tried again by the next run "
-        f"({type(fault).__name__} in {Path(frame.filename).name}, line {frame.lineno}: {fault})"
-    )
-    return _entry(submission, lesson, UNKNOWN, _nothing(lesson, sentence))
+        return record.entry(submission, lesson, record.UNKNOWN, _nothing(lesson, sentence))
 
 
 def _lesson_numbers() -> list[str]:
     return sorted({id_[:2] for id_ in all_exercises()})
 
 
-def _nothing(lesson: str | None, fault: str) -> Marked:
-    return Marked.nothing(exercises_of(lesson) if lesson else [], fault)
-
-
-def _told(entry: dict[str, Any]) -> dict[str, Any]:
-    return {key: entry[key] for key in ("marks", "notes", "fault")}
-
-
-def _entry(
-    submission: Submission, lesson: str | None, digest: str, marked: Marked | None
-) -> dict[str, Any]:
-    return {
-        "lesson": lesson,
-        "file": submission.name,
-        "modified": submission.modified.isoformat(timespec="seconds"),
-        "digest": digest,
-        **(marked.as_dict() if marked else {}),
-    }
-
-
-def _record(
-    found: list[Submission],
-    done: dict[int, list[dict[str, Any]]],
-    seed: int,
-    settings: Settings,
-    sandbox: Any,
-    due: datetime | None,
-    before: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Return all that is known: students in order, with their entries and sums.
-
-    Args:
-        before: an earlier record; what it says of submissions not yet done is kept.
-    """
-    students: dict[str, dict[str, Any]] = {}
-    for number, submission in enumerate(found):
-        entries = done.get(number)
-        if entries is None and before:
-            old = before.get("students", {}).get(submission.student, {"submissions": []})
-            entries = [e for e in old["submissions"] if e["file"] == submission.name]
-        student = students.setdefault(submission.student, {"submissions": []})
-        student["submissions"] = _latest(student["submissions"] + (entries or []))
-    for student in students.values():
-        entries = student["submissions"]
-        student["total"] = sum(m["points"] for entry in entries for m in entry["marks"])
-        limit = due.isoformat(timespec="seconds") if due else None
-        student["late"] = any(limit is not None and entry["modified"] > limit for entry in entries)
-        student["failed"] = any(entry["fault"] is not None for entry in entries)
-    seen = {entry["lesson"] for entry in _entries({"students": students})}
-    return {
-        "grader": version(),
-        "isolation": sandbox.description,
-        "seed": seed,
-        "limits": asdict(settings),
-        "due": due.isoformat(timespec="seconds") if due else None,
-        "exercises": [id_ for id_ in all_exercises() if id_[:2] in seen],
-        "students": dict(sorted(students.items())),
-    }
-
-
-def _latest(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return one entry a lesson, of the file that was changed last."""
-    by_lesson = {e["lesson"]: e for e in sorted(entries, key=lambda e: e["modified"])}
-    return [by_lesson[lesson] for lesson in sorted(by_lesson, key=lambda number: number or "")]
-
-
-def _entries(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for student in record.get("students", {}).values():
-        yield from student["submissions"]
-
-
-def _read_record(path: Path) -> dict[str, Any]:
-    """Return what an earlier run wrote, or nothing.
-
-    Raises:
-        LessonError: the file is there and is not what an earlier run wrote.
-    """
-    if not path.exists():
-        return {}
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        list(_entries(record))
-        return record
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise LessonError(f"{path} is not of an earlier run; move it away to start anew") from error
+def _nothing(lesson: str | None, fault: str) -> Entry:
+    return Marked.nothing(exercises_of(lesson) if lesson else [], fault).as_dict()
 
 
 def version() -> str:

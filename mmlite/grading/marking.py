@@ -37,6 +37,8 @@ class Mark:
         message: a sentence for the student; of a hidden test it tells neither inputs nor results.
         mistake: the name of the recognised mistake, or None.
         tests: of each test by name whether it passed; those after the first failure have none.
+        alike: a digest of the answer that renaming and layout do not change.
+        size: of the answer, in nodes of its syntax.
     """
 
     exercise: str
@@ -46,6 +48,8 @@ class Mark:
     message: str
     mistake: str | None = None
     tests: dict[str, bool] = field(default_factory=dict)
+    alike: str = ""
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,16 @@ def _mark_one(
             f"{exercise.function} could not be defined: {'; '.join(notes) or 'no reason told'}"
         )
         return _mark(exercise, "wrong", sentence), notes
-    return _judge(exercise, lambda *given: worker.call(exercise.function, given, own), seed), notes
+    judged = _judge(exercise, lambda *given: worker.call(exercise.function, given, own), seed)
+    return replace(judged, **_likeness(reply.get("alike"))), notes
+
+
+def _likeness(said: Any) -> dict[str, Any]:
+    """Return what a worker says of an answer's likeness, if it is such."""
+    match said:
+        case (str(digest), int(size)):
+            return {"alike": clean(digest, 16), "size": size}
+    return {}
 
 
 def _strings(value: Any) -> list[str]:

@@ -20,6 +20,7 @@ from typing import Any
 
 from mmlite.grading.cells import Cells
 from mmlite.grading.changes import changes, known
+from mmlite.grading.likeness import likeness
 
 SHELL = "get_ipython"  # what IPython makes of its own lines is a call of this
 PASSES = 5  # a statement that still fails then is out of more than order
@@ -77,6 +78,16 @@ def needed(found: list[Statement], name: str) -> list[Statement]:
             if one.binds & names:
                 names |= one.uses
     return [one for one in found if one.binds & names]
+
+
+def alike(chosen: list[Statement], name: str) -> tuple[str, int]:
+    """Return a digest of an answer that renaming does not change, and its size in nodes."""
+    nodes = [one.node for one in chosen if not isinstance(one.node, (ast.Import, ast.ImportFrom))]
+    kept = set().union(*(one.binds for one in chosen if one.node not in nodes)) | {name}
+    try:
+        return likeness(nodes, kept)
+    except (RecursionError, MemoryError, ValueError, SyntaxError):
+        return "", 0
 
 
 def left_out(chosen: list[Statement]) -> list[tuple[int, str]]:

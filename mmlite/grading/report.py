@@ -1,43 +1,65 @@
-"""What teacher and students read: grades.csv, grades.json, and a page of feedback for each student.
+"""What teacher and students read: grades.csv, grades.json, index.html, a page for each student.
 
 Every word of a student's (a name, an error's message) is taken for hostile: escaped in HTML, kept
 from being a formula in a spreadsheet.
 """
 
 import csv
+import functools
 import hashlib
-import html
 import io
 import json
 import os
 import re
+import unicodedata
+import zipfile
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from mmlite.exercises import find
+import jinja2
+
+from mmlite.exercises import all_exercises, find
+from mmlite.grading import record as records
 
 SYMBOLS = {"passed": "✓", "not started": "○", "wrong": "✗", "missing": "–"}
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a spreadsheet's formula begins
+MADE = b'<meta name="generator" content="mmlite grade">'
+BOM = "\ufeff"  # by which a spreadsheet knows UTF-8
+ALIKE = 60  # nodes of syntax: below, answers are the same by themselves
 
 
-def write_report(out: Path, record: dict[str, Any]) -> None:
-    """Write grades.csv, grades.json and feedback/ into `out`.
+def write_report(
+    out: Path, record: dict[str, Any], remarks: list[str] = (), absent: list[str] = ()
+) -> None:
+    """Write grades.csv, grades.json, index.html and feedback/ into `out`.
+
+    Where a platform named the submissions, feedback.zip too, by its own folders.
 
     Args:
         out: a folder.
-        record: what `batch.grade` gathers; see there.
+        record: what `record` describes.
+        remarks: about the files that were handed in.
+        absent: who of the roster handed in nothing.
     """
+    students = record["students"]
     write(out / "grades.json", as_json(record))
-    write(out / "grades.csv", grades_csv(record))
-    pages = {page_name(name): feedback(name, one) for name, one in record["students"].items()}
+    write(
+        out / "grades.csv", "\ufeff" + grades_csv(record, absent)
+    )  # for spreadsheets: it is UTF-8
+    write(out / "index.html", index(record, remarks, absent))
+    pages = {name: feedback(name, one) for name, one in students.items()}
     folder = out / "feedback"
     folder.mkdir(exist_ok=True)
     for name, page in pages.items():
-        write(folder / name, page)
+        write(folder / page_name(name), page)
+    kept = {page_name(name) for name in pages}
     for old in folder.glob("*.html"):
-        # the teacher's own stay; of ours, those of students who are no longer in the class go
-        if old.name not in pages and MADE.encode() in old.read_bytes()[:500]:
+        # the teacher's own stay; of ours, those of students whom the record has forgotten go
+        if old.name not in kept and MADE in old.read_bytes()[:500]:
             old.unlink()
+    _write_zip(out / "feedback.zip", {n: p for n, p in pages.items() if students[n].get("folder")},
+               students)  # fmt: skip
 
 
 def write(path: Path, text: str) -> None:
@@ -52,25 +74,60 @@ def as_json(record: dict[str, Any]) -> str:
     return json.dumps(record, indent=1, ensure_ascii=False) + "\n"
 
 
-def grades_csv(record: dict[str, Any]) -> str:
-    """Return the marks as a table: a row a student, a column an exercise, total, late, failed.
+def _write_zip(path: Path, pages: dict[str, str], students: dict[str, Any]) -> None:
+    """Write feedback as a platform takes it back: each page in the student's own folder."""
+    if not pages:
+        path.unlink(missing_ok=True)
+        return
+    draft = path.with_name(f".{path.name}.part")
+    with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, page in sorted(pages.items()):
+            inner = f"{students[name]['folder']}/feedback.html"
+            archive.writestr(zipfile.ZipInfo(inner, (1980, 1, 1, 0, 0, 0)), page)
+    os.replace(draft, path)
 
-    A lesson that a student did not hand in leaves its columns empty.
+
+# the table
+
+
+def grades_csv(record: dict[str, Any], absent: list[str] = ()) -> str:
+    """Return the marks as a table: a row a student, a column an exercise, total, flags, reasons.
+
+    A lesson that a student did not hand in leaves its columns empty. Reasons say why an exercise
+    earned nothing.
     """
     columns = record["exercises"]
     stream = io.StringIO()
     # quoted, for some spreadsheets part cells at a ; too
     table = csv.writer(stream, lineterminator="\r\n", quoting=csv.QUOTE_NONNUMERIC)
-    table.writerow(["student", *columns, "total", "of", "late", "failed"])
+    table.writerow(["student", "id", *columns, "total", "of", "late", "failed", "reasons"])
     best = sum(find(id_).points for id_ in columns)
     for name, student in record["students"].items():
-        earned = {
-            m["exercise"]: m["points"] for one in student["submissions"] for m in one["marks"]
-        }
+        earned = records.points(student)
         flags = ["yes" if student[flag] else "no" for flag in ("late", "failed")]
         cells = [earned.get(id_, "") for id_ in columns]
-        table.writerow([harmless(name), *cells, student["total"], best, *flags])
+        texts = (harmless(text) for text in (name, student.get("number", "")))
+        total = [student["total"], best, *flags, harmless(_reasons(student))]
+        table.writerow([*texts, *cells, *total])
+    for name in absent:
+        none = [""] * len(columns)
+        table.writerow([harmless(name), "", *none, 0, best, "no", "no", "nothing was handed in"])
     return stream.getvalue()
+
+
+def _reasons(student: dict[str, Any]) -> str:
+    by_hand, said = student.get("by_hand", {}), []
+    for one in student["submissions"]:
+        if one["fault"]:
+            said.append(f"lesson {one['lesson'] or 'unknown'}: {one['fault']}")
+        else:
+            said += [
+                f"{m['exercise']}: {m['mistake'] or m['message']}"
+                for m in one["marks"]
+                if not m["points"] and m["exercise"] not in by_hand
+            ]
+    said += [f"{id_}: {one['comment'] or 'set by hand'}" for id_, one in by_hand.items()]
+    return "; ".join(said)
 
 
 def harmless(text: str) -> str:
@@ -78,78 +135,109 @@ def harmless(text: str) -> str:
     return f"'{text}" if text.lstrip().startswith(FORMULA) or text.startswith(FORMULA) else text
 
 
+# the pages
+
+
+@functools.cache
+def _templates() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _titles() -> dict[str, str]:
+    return {id_: exercise.title for id_, exercise in all_exercises().items()}
+
+
 def page_name(student: str) -> str:
     """Return the file name of a student's feedback, a different one for each student."""
-    slug = re.sub(r"[^a-z0-9_-]+", "_", student.lower())[:60]
+    plain = unicodedata.normalize("NFC", student).lower()
+    slug = re.sub(r"[^\w-]+", "_", plain)[:60]
     if slug != student or re.search("-[0-9a-f]{8}$", slug):  # which could be another's
         slug += "-" + hashlib.sha256(student.encode("utf-8", "replace")).hexdigest()[:8]
     return f"{slug}.html"
 
 
-MADE = '<meta name="generator" content="mmlite grade">'
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-{made}
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem;
-  color: #222; background: #fff }}
-section {{ border-left: 4px solid #999; padding: 0 0 0 1rem; margin: 1.2rem 0 }}
-section.passed {{ border-color: #1a7f37 }}
-section.wrong {{ border-color: #b3261e }}
-h3 {{ margin: 0; font-size: 1rem }}
-p {{ margin: .2rem 0 }}
-.tests, .notes {{ color: #555; font-size: .9rem }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-<p>{total} of {of} points{late}</p>
-{lessons}
-</body>
-</html>
-"""
-
-
 def feedback(name: str, student: dict[str, Any]) -> str:
     """Return a student's page."""
-    return PAGE.format(
-        made=MADE,
-        title=html.escape(name),
-        total=student["total"],
-        of=sum(mark["of"] for one in student["submissions"] for mark in one["marks"]),
-        late=" · handed in late" if student["late"] else "",
-        lessons="\n".join(_lesson(one) for one in student["submissions"]),
-    )
-
-
-def _lesson(one: dict[str, Any]) -> str:
-    heading = f"Lesson {one['lesson']}" if one["lesson"] else "No lesson"
-    lines = [f"<h2>{heading}</h2>", f'<p class="notes">{html.escape(one["file"])}</p>']
-    if one["fault"]:
-        lines.append(f"<p><strong>Not marked:</strong> {html.escape(one['fault'])}</p>")
-    else:
-        lines += [_exercise(mark) for mark in one["marks"]]
-    if one["notes"]:
-        notes = "".join(f"<li>{html.escape(note)}</li>" for note in one["notes"])
-        lines.append(f'<p class="notes">Seen in the notebook:</p><ul class="notes">{notes}</ul>')
-    return "\n".join(lines)
-
-
-def _exercise(mark: dict[str, Any]) -> str:
-    exercise = find(mark["exercise"])
-    state = mark["status"].replace(" ", "-")
-    message = "" if mark["status"] == "passed" else f"<p>{html.escape(mark['message'])}</p>"
-    recognised = f"<p>Recognised: {html.escape(mark['mistake'])}.</p>" if mark["mistake"] else ""
-    told = {} if mark["status"] == "not started" else mark["tests"]
-    tests = ", ".join(f"{html.escape(name)} {'✓' if ok else '✗'}" for name, ok in told.items())
+    by_hand = student.get("by_hand", {})
+    marked = {mark["exercise"] for one in student["submissions"] for mark in one["marks"]}
+    only = {id_: one for id_, one in by_hand.items() if id_ not in marked}
+    of = sum(mark["of"] for one in student["submissions"] for mark in one["marks"])
     return (
-        f'<section class="{state}"><h3>{SYMBOLS[mark["status"]]} {exercise.id} '
-        f"{html.escape(exercise.title)}: {mark['points']} of {mark['of']}</h3>"
-        f"<p>{mark['status']}</p>{message}{recognised}"
-        f'<p class="tests">{tests}</p></section>'
+        _templates()
+        .get_template("student.html")
+        .render(
+            title=name,
+            width="46rem",
+            student=student,
+            total=student["total"],
+            of=of + sum(find(id_).points for id_ in only),
+            points=records.points(student),
+            by_hand=by_hand,
+            only_by_hand=only,
+            symbols=SYMBOLS,
+            titles=_titles(),
+        )
     )
+
+
+def index(record: dict[str, Any], remarks: list[str] = (), absent: list[str] = ()) -> str:
+    """Return the page of the class: who earned what, common mistakes, answers that are the same."""
+    students, columns = record["students"], record["exercises"]
+    marks = [
+        (name, mark)
+        for name, student in students.items()
+        for one in student["submissions"]
+        for mark in one["marks"]
+    ]
+    mistakes = Counter((m["exercise"], m["mistake"]) for _, m in marks if m["mistake"])
+    return (
+        _templates()
+        .get_template("index.html")
+        .render(
+            title="The class",
+            width="80rem",
+            isolation=record.get("isolation", "not told"),
+            students=[_row(name, one, columns) for name, one in students.items()],
+            exercises=columns,
+            titles=_titles(),
+            best=sum(find(id_).points for id_ in columns),
+            passed=Counter(m["exercise"] for _, m in marks if m["status"] == "passed"),
+            mistakes=[(id_, name, count) for (id_, name), count in mistakes.most_common()],
+            absent=absent,
+            alike=_alike(marks),
+            remarks=remarks,
+        )
+    )
+
+
+def _row(name: str, student: dict[str, Any], columns: list[str]) -> dict[str, Any]:
+    earned = records.points(student)
+    status = {m["exercise"]: m["status"] for one in student["submissions"] for m in one["marks"]}
+    told = [flag for flag in ("late", "failed") if student[flag]]
+    told += ["set by hand"] if student.get("by_hand") else []
+    cells = [
+        {
+            "text": f"{SYMBOLS[status[id_]]} {earned[id_]}"
+            if id_ in status
+            else earned.get(id_, ""),
+            "status": status.get(id_, "").replace(" ", "-"),
+        }
+        for id_ in columns
+    ]
+    return {"name": name, "page": page_name(name), "cells": cells, "total": student["total"],
+            "remarks": told}  # fmt: skip
+
+
+def _alike(marks: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, int, list[str]]]:
+    """Return exercise, size and students of longer answers that are the same."""
+    groups = defaultdict(list)
+    for name, mark in marks:
+        if mark.get("alike") and mark["size"] >= ALIKE and mark["status"] in ("passed", "wrong"):
+            groups[mark["exercise"], mark["alike"], mark["size"]].append(name)
+    return sorted((id_, size, names) for (id_, _, size), names in groups.items() if len(names) > 1)

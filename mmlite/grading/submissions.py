@@ -1,30 +1,52 @@
-"""Finding what students handed in: a folder or a zip, named by student one way or another.
+"""Who handed in what: students, lessons and times, as the names of files tell.
 
 Three ways are known: flat files named by student (`ada.ipynb`, `ada_01_contrastive.ipynb`), folders
-named by student (nbgrader's `submitted/ada/01_contrastive/01_contrastive.ipynb`), and the zip files
-of learning platforms (Moodle's, Canvas's), which are one or the other with numbers in the names.
-Nothing is unpacked to disk, no link is followed and no name is trusted.
+named by student (nbgrader's `submitted/ada/01_contrastive/01_contrastive.ipynb`), and what learning
+platforms give (`platforms`). What is passed over is told, and so is what could be meant otherwise.
 """
 
-import os
 import re
-import stat
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+import unicodedata
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path, PurePosixPath
 
 from mmlite.classroom import LessonError
+from mmlite.grading.files import File, SubmissionError, files_in, refused
+from mmlite.grading.platforms import Named, gradescope, named
 from mmlite.grading.remote import clean
 
-MAX_FILE = 256 << 20  # bytes of one notebook: a lesson's, with all its figures, has two million
-MAX_FILES = 10_000
-OWN = re.compile(r"(^|/)(\.|__MACOSX|Thumbs\.db|timestamp\.txt$)")  # of systems, not of students
-MOODLE = re.compile(r"^(?P<student>.+)_(?P<id>\d+)_assignsubmission_(file|onlinetext)")
-CANVAS = re.compile(r"^(?P<student>[^_]+)(_LATE)?_(?P<id>\d+)_\d+_(?P<file>.+?)(-\d+)?$")
+OWN = re.compile(r"(^|/)(\.|__MACOSX|Thumbs\.db)")  # of systems, not of students
+METADATA, TIMESTAMP = "submission_metadata.yml", "timestamp.txt"
+# what lies about beside submissions, and is nobody's: lists, receipts, a platform's pages
+NOBODYS = {".csv", ".tsv", ".yml", ".yaml", ".json", ".txt", ".html", ".htm", ".xml", ".log", ".md",
+           ".xlsx", ".ini", ".toml", ".db"}  # fmt: skip
+# what a course's own folder holds: a release handed back is one student's, whatever it is called
+COURSE = {"lessons", "solutions", "mmlite", "README.md", "pyproject.toml", "environment.yml"}
+# folders that hold a class
+CLASS = re.compile(
+    r"submi(?:tted|ssions?)|class|course|group|week|lessons?|assignments?|homework|uploads?|"
+    r"hand-?ins?|exports?|download",
+    re.I,
+)
+MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|"
+    r"sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
+)
+# a date's numbers are no lesson's
+DATE = re.compile(
+    rf"\d{{4}}[-._ ]\d{{1,2}}[-._ ]\d{{1,2}}(?:[-T_ ]\d{{1,2}}[-.:h]?\d{{2}}(?:[-.:]\d{{2}})?)?|"
+    rf"\d{{1,2}}[-._ ]\d{{1,2}}[-._ ]\d{{4}}|(?<!\d)20\d{{6}}(?:[-T_]?\d{{4,6}})?(?!\d)|"
+    rf"\b\d{{1,2}}\.?[-_ ]{MONTH}\b(?:[-_ ,]*\d{{4}})?|"
+    rf"(?:\b|_){MONTH}[-_ ](?:\d{{1,2}}[-_ ,]+)?\d{{4}}\b",
+    re.I,
+)
+COPY = re.compile(
+    r"\s*\(\d+\)$|[-_ ]+copy\d*(?:\s*\(\d+\))?$|^(?:copy of|kopie von|copie de|copia de)\s+|"
+    r"[-_ ]+kopie$|[-_ ]+checkpoint$",
+    re.I,
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +58,10 @@ class Submission:
         number: that a learning platform gave the student; tells two of one name apart.
         lesson: as "01", or None where no name tells.
         name: the file's, for people.
-        modified: when it was last changed, local time.
+        modified: when it was handed in, or last changed, local time.
+        clock: what says so.
+        late: whether a platform calls it late; None where it says nothing.
+        folder: under which a platform takes feedback back, or "".
         read: returns its bytes, or raises `SubmissionError`.
     """
 
@@ -45,25 +70,26 @@ class Submission:
     lesson: str | None
     name: str
     modified: datetime
+    clock: str
+    late: bool | None
+    folder: str
     read: Callable[[], bytes]
-
-
-class SubmissionError(Exception):
-    """A file cannot be read; the sentence says why, to student and teacher."""
 
 
 @dataclass(frozen=True)
-class _File:
-    path: str  # with / between its parts
-    modified: datetime
-    read: Callable[[], bytes]
+class Found:
+    """The submissions of a class in the order of their students, and what is to be told of them."""
+
+    submissions: list[Submission]
+    remarks: list[str]
 
 
-def find_submissions(source: Path, lessons: dict[str, str]) -> list[Submission]:
-    """Return the submissions of a folder or zip in the order of their students.
+def find_submissions(source: Path, lessons: dict[str, str]) -> Found:
+    """Return the submissions of a folder or zip.
 
-    Of several files of a student for a lesson the one that was changed last counts. A student
-    without a notebook gets one submission, whose `read` says what there was instead.
+    Of several files of a student for a lesson the one that was handed in last counts, and one that
+    names its lesson before one that does not. A student without a notebook gets one submission,
+    whose `read` says what there was instead.
 
     Args:
         source: folder or zip.
@@ -72,18 +98,48 @@ def find_submissions(source: Path, lessons: dict[str, str]) -> list[Submission]:
     Raises:
         LessonError: there is no such folder or zip, it is no zip, or it holds nothing.
     """
-    if source.is_dir():
-        files = list(_in_folder(source))
-    elif source.is_file():
-        files = list(_in_zip(source))
-    else:
-        raise LessonError(f"{source} is neither a folder nor a zip")
-    files = _without_wrapper([f for f in files if not OWN.search(f.path)], lessons)
-    if not files:
+    files = [file for file in files_in(source) if not OWN.search(file.path)]
+    files, remarks = _without_wrapper(files, lessons)
+    submitters = _submitters(files)
+    times = {str(PurePosixPath(f.path).parent): f for f in files if f.path.endswith(TIMESTAMP)}
+    found, passed_over = [], []
+    for file in files:
+        if _is_nobodys(file, submitters):
+            if not file.path.endswith((TIMESTAMP, METADATA)):
+                passed_over.append(file.path)
+            continue
+        found.append(_submission(file, lessons, submitters, times))
+    if not found:
         raise LessonError(f"{source} holds no submissions; they are .ipynb files named by student")
-    if len(files) > MAX_FILES:
-        raise LessonError(f"{source} holds {len(files):,} files; at most {MAX_FILES:,} are read")
-    return _choose(_apart([_name(file, lessons) for file in files]))
+    chosen, dropped = _choose(_apart(found))
+    remarks += _alike({one.student for one in chosen})
+    for what, names in (("it is nobody's", passed_over), ("another file counts", dropped)):
+        remarks += [f"passed over, for {what}: {clean(name, 200)}" for name in names]
+    return Found(chosen, remarks)
+
+
+def _is_nobodys(file: File, submitters: dict[str, Named]) -> bool:
+    path = PurePosixPath(file.path)
+    if path.name == TIMESTAMP:
+        return True
+    on_top = len(path.parts) == 1
+    return on_top and path.suffix.lower() in NOBODYS and _receipt(file.path, submitters) is None
+
+
+def _receipt(path: str, submitters: dict[str, Named]) -> Named | None:
+    """Return who handed in a page of text that a platform made of it, Moodle's online text say."""
+    who = named(path, submitters)
+    return who if who is not None and "onlinetext" in path else None
+
+
+def _submitters(files: list[File]) -> dict[str, Named]:
+    for file in files:
+        if PurePosixPath(file.path).name == METADATA:
+            try:
+                return gradescope(file.read().decode("utf-8", "replace"))
+            except SubmissionError:
+                continue
+    return {}
 
 
 def _apart(found: list[Submission]) -> list[Submission]:
@@ -99,161 +155,153 @@ def _apart(found: list[Submission]) -> list[Submission]:
     ]
 
 
-def _choose(found: Iterable[Submission]) -> list[Submission]:
+def _alike(students: set[str]) -> list[str]:
+    """Return a remark for each two names that differ in case or accents alone."""
+    first: dict[str, str] = {}
+    remarks = []
+    for student in sorted(students):
+        plain = unicodedata.normalize("NFKD", student).casefold()
+        plain = "".join(c for c in plain if not unicodedata.combining(c))
+        if plain in first:
+            remarks.append(f"{first[plain]} and {student} are taken for two students")
+        first.setdefault(plain, student)
+    return remarks
+
+
+def _choose(found: Iterable[Submission]) -> tuple[list[Submission], list[str]]:
+    """Return the submissions that count, one a student and lesson, and the names of the others."""
     students: dict[str, dict[str | None, Submission]] = {}
     others: dict[str, Submission] = {}
+    dropped = []
     for one in sorted(found, key=lambda s: (s.modified, s.name)):
+        place = students.setdefault(one.student, {})
         if one.name.lower().endswith(".ipynb"):
-            students.setdefault(one.student, {})[one.lesson] = one
+            if one.lesson in place:
+                dropped.append(place[one.lesson].name)
+            place[one.lesson] = one
         else:
             others[one.student] = one
     for student, one in others.items():
-        if student not in students:
+        if not students[student]:
             students[student] = {one.lesson: _refused(one)}
-    return [
+    chosen = [
         students[student][lesson]
         for student in sorted(students)
-        for lesson in sorted(students[student], key=lambda lesson: lesson or "")
+        for lesson in sorted(students[student], key=lambda lesson: lesson or "~")
     ]
+    return chosen, dropped
 
 
 def _refused(one: Submission) -> Submission:
-    sentence = f"{PurePosixPath(one.name).name} was handed in, which is not a notebook (.ipynb)"
-    return replace(one, read=partial(_raise, sentence))
+    name = PurePosixPath(one.name).name
+    if name.lower().endswith(".zip"):
+        return one  # its own sentence says why it cannot be read
+    return replace(one, read=refused(f"{name} was handed in, which is not a notebook (.ipynb)"))
 
 
-def _raise(sentence: str) -> bytes:
-    raise SubmissionError(sentence)
+# names and times
 
 
-# Names ---------------------------------------------------------------------------------------
-
-
-def _name(file: _File, lessons: dict[str, str]) -> Submission:
-    """Read student and lesson from a path."""
+def _submission(
+    file: File, lessons: dict[str, str], submitters: dict[str, Named], times: dict[str, File]
+) -> Submission:
+    """Read student, lesson and time from a path."""
     path = PurePosixPath(file.path)
     stem = path.name.removesuffix(path.suffix)
-    lesson, rest = _split_lesson(stem, lessons)
+    who = named(file.path, submitters)
+    of_file = who.file if who and who.file and len(path.parts) == 1 else stem
+    lesson, rest = split_lesson(_without_copy(of_file), lessons)
     for folder in reversed(path.parts[1:-1]):
-        lesson = lesson or _split_lesson(folder, lessons)[0]
-    first = path.parts[0] if len(path.parts) > 1 else stem
-    if match := MOODLE.match(first) or CANVAS.match(stem):
-        student, number = match["student"], match["id"]
-    else:
-        student, number = (first if len(path.parts) > 1 else rest or stem), ""
-    student = clean(student.strip() or stem, 100)
-    name = clean(file.path, 300)
-    return Submission(student, number, lesson, name, file.modified, file.read)
+        lesson = lesson or split_lesson(folder, lessons)[0]
+    if who is None:
+        first = re.sub(r"\.zip$", "", path.parts[0], flags=re.I)
+        own = first if len(path.parts) > 1 else rest or _without_copy(stem)
+        who = Named(own.strip() or stem)
+    modified, clock = file.modified, "the file's own time"
+    if who.time is not None:
+        modified, clock = who.time, "the learning platform's time"
+    stamp = times.get(str(path.parent))
+    if stamp is not None and (time := _stamped(stamp)) is not None:
+        modified, clock = time, TIMESTAMP
+    if who.late is not None and clock != TIMESTAMP:
+        clock = "the learning platform's mark"
+    return Submission(
+        clean(who.student, 100), clean(who.number, 60), lesson, clean(file.path, 300), modified,
+        clock, who.late if clock != TIMESTAMP else None, who.folder, file.read,
+    )  # fmt: skip
 
 
-def _split_lesson(text: str, lessons: dict[str, str]) -> tuple[str | None, str]:
+def _stamped(file: File) -> datetime | None:
+    """Return the local time in nbgrader's timestamp.txt, which is in UTC if it does not say."""
+    try:
+        text = file.read()[:100].decode("utf-8", "replace").strip()
+        time = datetime.fromisoformat(re.sub(r"\s*(?:UTC|GMT|Z)$", "+00:00", text))
+    except (SubmissionError, ValueError):
+        return None
+    if time.tzinfo is None:
+        time = datetime.fromisoformat(f"{time.isoformat()}+00:00")
+    return time.astimezone().replace(tzinfo=None)
+
+
+def _without_copy(stem: str) -> str:
+    """Return a name without what a browser or JupyterLab adds to a copy's."""
+    while (plain := COPY.sub("", stem)) and plain != stem:
+        stem = plain
+    return stem
+
+
+def split_lesson(text: str, lessons: dict[str, str]) -> tuple[str | None, str]:
     """Return the lesson that a name tells, and the name without it."""
     # a whole name says more than a number, which may be a group's or a date's
-    for whole in (True, False):
-        for number, name in lessons.items():
-            name = rf"[_-]{re.escape(name)}" if whole else ""
-            pattern = rf"(?:^|(?<=[_\- .])){number}{name}(?=$|[_\- .(])"
-            if match := re.search(pattern, text, re.IGNORECASE):
-                rest = text[: match.start()] + text[match.end() :]
-                return number, rest.strip("_-. ")
+    for number, name in lessons.items():
+        found = _first(rf"{number}[_-]{re.escape(name)}", text) if name else None
+        if found is not None:
+            return number, found
+    undated = DATE.sub(lambda match: "~" * len(match[0]), text)
+    for number, name in lessons.items():
+        for pattern in (number, re.escape(name)):
+            if pattern and (found := _first(pattern, undated, text)) is not None:
+                return number, found
     return None, text
 
 
-def _without_wrapper(files: list[_File], lessons: dict[str, str]) -> list[_File]:
-    """Take off a folder that holds all the students, as zips often have it."""
+def _first(pattern: str, text: str, shown: str | None = None) -> str | None:
+    """Return `shown`, or `text`, without the first place of a pattern that stands by itself."""
+    whole = rf"(?:^|(?<=[_\- .])){pattern}(?=$|[_\- .(])"
+    if match := re.search(whole, text, re.IGNORECASE):
+        shown = text if shown is None else shown
+        return (shown[: match.start()] + shown[match.end() :]).strip("_-. ")
+    return None
+
+
+# the folder around a class
+
+
+def _without_wrapper(files: list[File], lessons: dict[str, str]) -> tuple[list[File], list[str]]:
+    """Take off a folder that holds all the students, as zips often have it.
+
+    A folder that may be a student's stays; what could be meant otherwise is told.
+    """
+    remarks = []
     while len({file.path.partition("/")[0] for file in files}) == 1:
-        inner = [_File(f.path.partition("/")[2], f.modified, f.read) for f in files]
-        firsts = {file.path.partition("/")[0] for file in inner}
-        if "" in firsts or any(not _split_lesson(_stem(first), lessons)[1] for first in firsts):
-            break  # it is the student's own
+        first = files[0].path.partition("/")[0]
+        inner = [File(f.path.partition("/")[2], f.modified, f.read) for f in files]
+        within = {file.path.partition("/")[0] for file in inner}
+        if "" in within or first.lower().endswith(".zip") or named(files[0].path, {}):
+            break
+        if within & COURSE or any(not split_lesson(_stem(one), lessons)[1] for one in within):
+            break  # a student's own
+        holds_class = bool(CLASS.search(first))
+        if not holds_class and len(within) == 1:
+            break
+        if not holds_class:
+            remarks.append(
+                f"{clean(first, 100)} was taken for the folder of the class, and what is in it for "
+                "students; if it is one student's, put it into a folder of its own"
+            )
         files = inner
-    return files
+    return files, remarks
 
 
 def _stem(name: str) -> str:
-    return name.removesuffix(".ipynb")
-
-
-# Folders and zips ----------------------------------------------------------------------------
-
-
-def _in_folder(folder: Path) -> Iterator[_File]:
-    for place, folders, names in os.walk(folder):
-        folders.sort()
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
-        for name in sorted(names) + links:
-            path = Path(place, name)
-            seconds = os.lstat(path).st_mtime
-            shown = path.relative_to(folder).as_posix().encode("utf-8", "replace").decode()
-            yield _File(shown, datetime.fromtimestamp(seconds), partial(_read_file, path))
-
-
-def _read_file(path: Path) -> bytes:
-    """Return a file's bytes; a link, a pipe and what is too large are refused.
-
-    Raises:
-        SubmissionError: it cannot be read.
-    """
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    if path.is_symlink():
-        raise SubmissionError("the submission is a link to another file; hand in the file itself")
-    try:
-        fd = os.open(path, flags | getattr(os, "O_BINARY", 0))
-    except OSError as error:
-        raise SubmissionError(f"the file cannot be read: {error.strerror}") from error
-    with open(fd, "rb") as stream:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise SubmissionError("the submission is not a regular file")
-        return _bounded(stream, status.st_size)
-
-
-def _bounded(stream, size: int) -> bytes:
-    if size > MAX_FILE:
-        raise SubmissionError(
-            f"the file has {size / 1e6:,.0f} MB; at most {MAX_FILE / 1e6:,.0f} MB are read. Clear "
-            "the outputs and hand it in again"
-        )
-    return stream.read(MAX_FILE)
-
-
-def _in_zip(path: Path) -> Iterator[_File]:
-    try:
-        members = [m for m in zipfile.ZipFile(path).infolist() if not m.is_dir()]
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise LessonError(f"{path} is not a zip that can be read: {error}") from error
-    for member in members:
-        name = member.filename.encode("utf-8", "replace").decode()
-        read, shown = partial(_read_member, path, member), name
-        if _is_trick(name):
-            parts = [part for part in re.split(r"[/\\:]", name) if part not in ("", ".", "..")]
-            shown = "_".join(parts) or "unnamed"
-            read = partial(_raise, f"the zip names this file {clean(name, 100)!r}; it was not read")
-        try:
-            modified = datetime(*member.date_time)
-        except ValueError:
-            modified = datetime.fromtimestamp(path.stat().st_mtime)
-        yield _File(shown, modified, read)
-
-
-def _is_trick(name: str) -> bool:
-    """Whether a zip's name for a file leads out of the zip, or would on some system."""
-    parts = re.split(r"[/\\]", name)
-    return ".." in parts or name[:1] in "/\\" or "\\" in name or bool(re.match(r"\w:", name))
-
-
-def _read_member(path: Path, member: zipfile.ZipInfo) -> bytes:
-    """Return the bytes of a file in a zip.
-
-    Raises:
-        SubmissionError: it is a link, encrypted, damaged or too large.
-    """
-    if stat.S_ISLNK(member.external_attr >> 16):
-        raise SubmissionError("the submission is a link to another file; hand in the file itself")
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open(member) as stream:
-            return _bounded(stream, member.file_size)
-    # zipfile tells encryption, damage and unknown methods in as many ways
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError, ValueError) as error:
-        raise SubmissionError(f"the file in the zip cannot be read: {error}") from error
+    return _without_copy(re.sub(r"\.ipynb$", "", name, flags=re.I))

@@ -67,6 +67,7 @@ def _load(order: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     statements = notebook.statements(source)
     present = notebook.defined(statements)
     chosen = notebook.needed(statements, name) if name in present else []
+    alike = notebook.alike(chosen, name)
     failed = notebook.run(chosen, namespace)
     notes = source.notes + [
         f"cell {one.cell}, line {one.node.lineno} failed ({error})" for one, error in failed
@@ -76,7 +77,7 @@ def _load(order: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     status = (
         "defined" if name in namespace else "broken" if name in present or broken else UNDEFINED
     )
-    reply = {"status": status, "notes": [note[:300] for note in notes[:20]]}
+    reply = {"status": status, "notes": [note[:300] for note in notes[:20]], "alike": alike}
     return namespace, {**reply, "defined": sorted(present & wanted)}
 
 

@@ -25,7 +25,7 @@ from mmlite.grading.limits import Limits
 # seconds, which would be taken from the time of each answer that derives something.
 FIRST_DERIVATIVE = ("torch._dynamo", "torch._decomp.decompositions_for_jvp")
 # what a worker is made of, each after those that it imports
-GUEST = ("wire", "cells", "changes", "notebook", "asking", "worker")
+GUEST = ("wire", "cells", "changes", "likeness", "notebook", "asking", "worker")
 # what answers import now and then, and takes a second
 OFTEN = ("IPython.core.inputtransformer2", "IPython.display", "scipy.stats", "tqdm.auto")
 STOPPED = 10  # seconds for a keeper to end by itself; one that a worker has stopped is ended

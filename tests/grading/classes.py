@@ -81,4 +81,4 @@ class Instead:
 
 
 def names(source: Path) -> list[tuple[str, str | None]]:
-    return [(one.student, one.lesson) for one in find_submissions(source, LESSONS)]
+    return [(one.student, one.lesson) for one in find_submissions(source, LESSONS).submissions]

@@ -47,7 +47,7 @@ def test_a_rerun_changes_nothing_and_marks_only_what_changed(tmp_path, box):
     (source / "eve.ipynb").unlink()
     assert run_class(source, out, box).submissions == 2
     after = files_of(out)
-    assert "feedback/eve.html" not in after
+    assert after["feedback/eve.html"] == before["feedback/eve.html"]  # what was marked stays
     assert after["feedback/bob.html"] != before["feedback/bob.html"]
     assert after["feedback/ada.html"] == before["feedback/ada.html"]
     with pytest.raises(pytest.fail.Exception, match="marked before"):  # other limits, other marks
@@ -115,15 +115,17 @@ def test_the_table_says_marks_lateness_and_failure(tmp_path, box):
     for name, hour in (("ada", 11), ("bob", 13), ("eve", 11)):
         stamp = noon.replace(hour=hour).timestamp()
         os.utime(source / f"{name}.ipynb", (stamp, stamp))
-    assert run_class(source, out, box, due=noon).late == 1
-    rows = list(csv.reader(io.StringIO((out / "grades.csv").read_text(encoding="utf-8"))))
+    assert run_class(source, out, box, wishes=batch.Wishes(due=noon)).late == 1
+    rows = list(csv.reader(io.StringIO((out / "grades.csv").read_text(encoding="utf-8-sig"))))
     ids = [f"01.{n}" for n in range(1, 7)]
-    assert rows == [
-        ["student", *ids, "total", "of", "late", "failed"],
-        ["ada", "1", "0", "0", "0", "2", "0", "3", "15", "no", "no"],
-        ["bob", "0", "0", "0", "0", "0", "2", "2", "15", "yes", "no"],
-        ["eve", *[""] * 6, "0", "15", "no", "yes"],
+    assert [row[:-1] for row in rows] == [
+        ["student", "id", *ids, "total", "of", "late", "failed"],
+        ["ada", "", "1", "0", "0", "0", "2", "0", "3", "15", "no", "no"],
+        ["bob", "", "0", "0", "0", "0", "0", "2", "2", "15", "yes", "no"],
+        ["eve", "", *[""] * 6, "0", "15", "no", "yes"],
     ]
+    assert rows[1][-1].startswith("01.2: ")  # why exercise 01.2 earned nothing
+    assert "not a notebook" in rows[3][-1]
 
 
 def test_a_record_that_is_none_is_not_overwritten(tmp_path, box):
@@ -144,7 +146,7 @@ def test_the_command_grades_and_its_exit_code_means_something(tmp_path, capsys):
     assert "late: 3, with a notebook that could not be marked: 1" in printed.out
     assert "What holds each answer: " in printed.err
     (source / "eve.ipynb").unlink()
-    assert cli.main(arguments) == 0
+    assert cli.main([*arguments, "--forget", "eve"]) == 0
     assert "2 submissions: 0 marked now, 2 known already" in capsys.readouterr().out
     assert cli._local_time("2026-11-30T18:00").hour == 18
     with_zone = datetime.fromisoformat("2026-11-30T18:00+00:00")
@@ -212,3 +214,91 @@ def test_lessons_with_derivatives_are_marked_side_by_side(tmp_path, box):
     totals = {name: one["total"] for name, one in record["students"].items()}
     assert [totals[name] for name in "abcd"] == [13] * 4
     assert totals["wrong"] < 13
+
+
+def week(folder: Path, name: str, files: dict[str, bytes], day: int) -> Path:
+    source = make(folder / name, files)
+    stamp = datetime(2026, 9, day, 12).timestamp()
+    for path in source.rglob("*.ipynb"):
+        os.utime(path, (stamp, stamp))
+    return source
+
+
+def test_a_later_week_adds_to_what_is_known(tmp_path, box):
+    right = corpus.notebook(corpus.SETUP, corpus.COSINE)
+    wrong = corpus.notebook(corpus.SETUP, corpus.body("return a @ b.T"))
+    other = corpus.notebook("def my_cross_correlation(z1, z2):\n    return z1.T @ z2")
+    out = tmp_path / "out"
+    first = week(
+        tmp_path, "1", {"ada_01.ipynb": wrong, "bob_01.ipynb": right, "eve_01.ipynb": b""}, 3
+    )
+    run_class(first, out, box, wishes=batch.Wishes(due=datetime(2026, 9, 2)))
+    # the second week: another lesson, another due time, who handed in lesson 01 late, and a scratch
+    # file that is newer than what names its lesson
+    second = week(
+        tmp_path, "2",
+        {
+            "bob/02.ipynb": other, "ada/01.ipynb": right, "ada/scratch.ipynb": wrong,
+            "zoe/02.ipynb": other,
+        },
+        10,
+    )  # fmt: skip
+    os.utime(second / "ada" / "scratch.ipynb", (2e9, 2e9))
+    done = run_class(second, out, box, wishes=batch.Wishes(due=datetime(2026, 9, 11)))
+    assert done.submissions == 4
+    students = json.loads((out / "grades.json").read_text(encoding="utf-8"))["students"]
+    said = {
+        name: [
+            (e["lesson"], e["late"], sum(m["points"] for m in e["marks"]))
+            for e in one["submissions"]
+        ]
+        for name, one in students.items()
+    }
+    assert said["bob"][0] == ("01", True, 1)
+    assert said["bob"][1][:2] == ("02", False)
+    assert said["ada"] == [("01", False, 1)]
+    assert students["eve"]["failed"]
+    assert (out / "feedback" / "eve.html").exists()
+    rows = list(csv.reader(io.StringIO((out / "grades.csv").read_text(encoding="utf-8-sig"))))
+    assert {row[0] for row in rows[1:]} == {"ada", "bob", "eve", "zoe"}
+    assert "01.1" in rows[0]
+    assert "02.1" in rows[0]
+    # a third run of the first week, without a due time: nothing is older than what it replaces
+    before = files_of(out)
+    run_class(first, out, box)
+    now = json.loads((out / "grades.json").read_text(encoding="utf-8"))["students"]
+    assert now["ada"]["submissions"] == students["ada"]["submissions"]
+    assert now["bob"]["submissions"] == students["bob"]["submissions"]
+    assert files_of(out)["feedback/bob.html"] == before["feedback/bob.html"]
+
+
+def test_a_roster_marks_by_hand_and_who_leaves(tmp_path, box):
+    source, out = small_class(tmp_path), tmp_path / "out"
+    roster, table = tmp_path / "roster.csv", tmp_path / "by_hand.csv"
+    roster.write_text("Name;ID\nAda;1\nBob;2\nZoë;3\n", encoding="utf-8-sig")
+    table.write_text("student,exercise,points,comment\nada,01.2,1.5,nearly\n", encoding="utf-8")
+    wishes = batch.Wishes(roster=roster, by_hand=table)
+    done = run_class(source, out, box, wishes=wishes)
+    assert done.remarks == ["nothing was handed in by: Zoë"]
+    for more in ({}, {"wishes": batch.Wishes()}):  # they survive a rerun without the table
+        run_class(source, out, box, **more)
+        students = json.loads((out / "grades.json").read_text(encoding="utf-8"))["students"]
+        assert students["ada"]["total"] == 3 + 1.5
+        assert "nearly" in (out / "feedback" / "ada.html").read_text(encoding="utf-8")
+    table.write_text("ada,01.2,,only a word\n", encoding="utf-8")  # another table replaces it
+    run_class(source, out, box, wishes=wishes)
+    students = json.loads((out / "grades.json").read_text(encoding="utf-8"))["students"]
+    assert students["ada"]["total"] == 3
+    for line, fault in (
+        ("nobody,01.2,1,", "line 2: there is no student 'nobody'"),
+        ("ada,09.9,1,", "line 2: there is no exercise '09.9'"),
+        ("ada,01.2,7,", "line 2: '7' is not a number of points from 0 to 2"),
+        ("ada,01.2,nan,", "line 2: 'nan' is not"),
+        ("ada,01.2,,", "line 2: neither points nor a comment"),
+    ):
+        table.write_text(f"student,exercise,points,comment\n{line}\n", encoding="utf-8")
+        with pytest.raises(LessonError, match=fault):
+            run_class(source, out, box, wishes=wishes)
+    run_class(source, out, box, wishes=batch.Wishes(forget=("eve",)))
+    with pytest.raises(LessonError, match="there is no student 'nobody' in the record"):
+        run_class(source, out, box, wishes=batch.Wishes(forget=("nobody",)))

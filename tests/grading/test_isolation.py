@@ -49,7 +49,7 @@ def grade_cases(cases, folder: Path, isolation: str) -> Graded:
                 path.write_bytes(data)
         before, files = processes(), common_files()
         with Sandbox(hidden=(ROOT, source, out), isolation=isolation) as box:
-            batch.grade(source, out, LESSONS, box, QUICK, jobs=2, lesson="01")
+            batch.grade(source, out, LESSONS, box, QUICK, batch.Wishes("01"), jobs=2)
         try:
             listener.accept()
             heard = True

@@ -7,7 +7,8 @@ import pytest
 from classes import LESSONS, ROOT, Instead, make, names, run_class, small_class
 
 from mmlite.classroom import LessonError
-from mmlite.grading.submissions import SubmissionError, find_submissions
+from mmlite.grading.files import SubmissionError
+from mmlite.grading.submissions import find_submissions
 
 
 @pytest.mark.parametrize(
@@ -64,13 +65,13 @@ def test_the_latest_file_counts_and_systems_files_do_not(tmp_path):
         },
     )  # fmt: skip
     os.utime(source / "ada/01.ipynb", (0, 0))
-    (one,) = find_submissions(source, LESSONS)
+    (one,) = find_submissions(source, LESSONS).submissions
     assert one.read() == b"new"
 
 
 def test_what_is_not_a_notebook_is_told(tmp_path):
     source = make(tmp_path, {"ada/essay.docx": b"", "bob.ipynb": b""})
-    ada = find_submissions(source, LESSONS)[0]
+    ada = find_submissions(source, LESSONS).submissions[0]
     with pytest.raises(SubmissionError, match=r"essay.docx was handed in, which is not a notebook"):
         ada.read()
 
@@ -80,7 +81,7 @@ def test_links_and_pipes_are_not_read(tmp_path):
     (source / "bob.ipynb").symlink_to("/etc/passwd")
     (source / "eve").symlink_to(ROOT / "solutions")
     os.mkfifo(source / "fay.ipynb")
-    _, bob, eve, fay = find_submissions(source, LESSONS)
+    _, bob, eve, fay = find_submissions(source, LESSONS).submissions
     for one in (bob, eve, fay):
         with pytest.raises(SubmissionError, match=r"is a link|not a regular file|not a notebook"):
             one.read()
@@ -99,7 +100,7 @@ def test_tricks_in_a_zip_are_refused_and_cost_nobody_else_anything(tmp_path):
                 bomb.write(bytes(1 << 20))
         archive.writestr("ian.ipynb", b"fine")
         archive.writestr("=1+1/01.ipynb", b"fine")
-    found = find_submissions(source, LESSONS)
+    found = find_submissions(source, LESSONS).submissions
     read = {}
     for one in found:
         try:
@@ -119,7 +120,7 @@ def test_a_damaged_or_encrypted_zip_is_told(tmp_path):
     data = bytearray(source.read_bytes())
     data[data.index(b"aaaa")] ^= 1
     source.write_bytes(data)
-    ada, bob = find_submissions(source, LESSONS)
+    ada, bob = find_submissions(source, LESSONS).submissions
     with pytest.raises(SubmissionError, match="cannot be read: Bad CRC"):
         ada.read()
     assert bob.read() == b"b" * 1000
