@@ -191,8 +191,8 @@ def test_names_of_macos_and_of_other_systems_are_the_same(tmp_path):
         for name in ("José", "李雷"):  # decomposed, as macOS writes them
             archive.writestr(unicodedata.normalize("NFD", f"{name}_01.ipynb"), b"1")
     # and without the flag that says that they are UTF-8, in both heads of each file
-    data = re.sub(rb"(PK\x03\x04..)\x00\x08", rb"\1\x00\x00", source.read_bytes(), flags=re.S)
-    data = re.sub(rb"(PK\x01\x02....)\x00\x08", rb"\1\x00\x00", data, flags=re.S)
+    data = re.sub(rb"(PK\x03\x04..)\x00\x08", rb"\1\0\0", source.read_bytes(), flags=re.S)
+    data = re.sub(rb"(PK\x01\x02....)\x00\x08", rb"\1\0\0", data, flags=re.S)
     source.write_bytes(data)
     with zipfile.ZipFile(source) as archive:
         assert "José" not in archive.namelist()[0]
