@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from mmlite import data, exercises
 from mmlite.exercises import AnswerError, all_exercises, check, find, grade, judge, lesson04
+from mmlite.exercises.lesson01 import two_views
 
 EXERCISES = list(all_exercises().values())
 MISTAKES = [(exercise, mistake) for exercise in EXERCISES for mistake in exercise.mistakes]
@@ -585,9 +586,11 @@ def test_the_smallest_failing_case_is_shown():
     ("answer", "message"),
     [
         (lambda images, g: images, "must return two tensors"),
-        (lambda images, g: (images, images), "must get different shifts"),
-        (lambda images, g: (images.roll(5, 3), images), "shifted by at most 3 pixels"),
-        (lambda images, g: (images / 2, images), "shifted by at most 3 pixels"),
+        (lambda images, g: (images, images), "no image of the first view is shifted"),
+        (lambda images, g: (two_views(images, g)[0], images), "no image of the second view is"),
+        (lambda images, g: (images.roll(4, 3), images), "shifted by at most 3 pixels"),
+        (lambda images, g: (images // 2, images), "shifted by at most 3 pixels"),
+        (lambda images, g: (images.float(), images), "must have the type of images"),
         (lambda images, g: (images[:, :, 1:], images), "must return two tensors of the shape"),
     ],
 )

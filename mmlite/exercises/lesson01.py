@@ -7,10 +7,8 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from mmlite.contrastive import nt_xent
-from mmlite.exercises import Exercise, Mistake
-
-REACH = 3  # pixels by which a view of exercise 01.3 may be shifted either way
-
+from mmlite.exercises import Exercise, Mistake, random_views
+from mmlite.exercises.random_views import REACH
 
 # 01.1 cosine similarity ----------------------------------------------------------------------
 
@@ -103,18 +101,29 @@ def _view(
     each: bool = True,
     upside_down: bool = False,
     border: str = "constant",
+    square: bool = False,
+    shifts: int = 2 * REACH + 1,
+    flip_each: bool = True,
 ) -> Tensor:
     count, _, height, width = images.shape
     draws = count if each else 1
-    shifts = torch.randint(0, 2 * REACH + 1, (draws, 2), generator=generator).expand(count, 2)
-    flipped = torch.rand(draws, generator=generator).expand(count) < 0.5
-    padded = F.pad(images, [REACH] * 4, mode=border)
-    views = []
-    for image, (top, left), flip in zip(padded, shifts.tolist(), flipped, strict=True):
-        view = image[:, top : top + height, left : left + width]
-        axis = 1 if upside_down else 2
-        views.append(view.flip(axis) if flips and flip else view)
-    return torch.stack(views)
+    axes = 1 if square else 2
+    shift = torch.randint(0, shifts, (draws, axes), generator=generator).expand(count, 2)
+    decisions = draws if flip_each else 1
+    flipped = torch.rand(decisions, generator=generator).expand(count) < 0.5
+    if border == "constant":
+        padded = F.pad(images, [REACH] * 4)
+    else:  # torch wraps floats alone
+        padded = F.pad(images.float(), [REACH] * 4, mode=border).to(images.dtype)
+    rows, columns = (
+        shift[:, axis, None] + torch.arange(length) for axis, length in enumerate((height, width))
+    )
+    which = torch.arange(count)[:, None, None]
+    views = padded.movedim(1, 3)[which, rows[:, :, None], columns[:, None, :]].movedim(3, 1)
+    if not flips:
+        return views
+    turned = views.flip(2 if upside_down else 3)
+    return torch.where(flipped[:, None, None, None].to(views.device), turned, views)
 
 
 def _same_view_twice(images, generator):
@@ -148,87 +157,23 @@ def _generator_unused(images, generator):
     return _view(images, None), _view(images, None)
 
 
-_PROPERTIES = (
-    "the function must return two tensors of the shape of images",
-    "each view must be its image, shifted by at most 3 pixels, filled with 0 and perhaps flipped "
-    "left to right: here some view is not",
-    "the images of a batch must get different shifts",
-    "about half of the views must be flipped left to right",
-    "the two views of an image must be drawn independently",
-    "the same generator seed must give the same views, and the next call other ones",
-)
+def _one_shift_for_both_axes(images, generator):
+    return _view(images, generator, square=True), _view(images, generator, square=True)
 
 
-def _coordinates(generator: Generator, count: int) -> tuple[Tensor, int]:
-    """Return images whose pixels say which image, row and column they are, and a seed."""
-    height, width = 12, 10
-    row = torch.arange(1, height + 1).float()[:, None].expand(height, width)
-    column = torch.arange(1, width + 1).float().expand(height, width)
-    places = torch.stack([row, column]).expand(count, 2, height, width)
-    which = torch.arange(1, count + 1).float()[:, None, None, None].expand(count, 1, height, width)
-    seed = int(torch.randint(0, 2**31 - 1, (), generator=generator))
-    return torch.cat([places, which], 1).contiguous(), seed
+def _shift_of_three_never_drawn(images, generator):
+    return _view(images, generator, shifts=2 * REACH), _view(images, generator, shifts=2 * REACH)
 
 
-# What a view may be made of: (how the border is filled, the axis of the flip), right one first.
-_KINDS = (("constant", 3), ("constant", 2), ("circular", 3))
+def _one_flip_for_a_view(images, generator):
+    return (
+        _view(images, generator, flip_each=False),
+        _view(images, generator, flip_each=False),
+    )
 
 
-def _read_view(view: Tensor, images: Tensor, border: str = "constant", axis: int = 3):
-    """Return [N, 3]: the (down, right) shift and the flip of each view, or None if it is not one.
-
-    Every possible view is made by slicing, and compared; nothing is shared with the reference.
-    """
-    count, _, height, width = images.shape
-    found = torch.full((count, 3), -99, device=view.device)
-    padded = F.pad(images, [REACH] * 4, mode=border)
-    for top in range(2 * REACH + 1):
-        for left in range(2 * REACH + 1):
-            shifted = padded[:, :, top : top + height, left : left + width]
-            for flip, candidate in enumerate((shifted, shifted.flip(axis))):
-                same = (candidate == view).flatten(1).all(1)
-                found[same] = found.new_tensor([top, left, flip])
-    return None if bool((found == -99).any()) else found
-
-
-def _observe_views(function, images: Tensor, seed: int) -> Tensor:
-    """Return the six properties of `_PROPERTIES` as 0 or 1.
-
-    Where views are not views the rest is 0, and the second tells by which of `_KINDS` they were
-    made, as −1 or −2, if by any.
-    """
-    generator = Generator().manual_seed(seed)
-    result, after = function(images, generator), None
-    holds = torch.zeros(len(_PROPERTIES), dtype=torch.int64)
-    if not (isinstance(result, (tuple, list)) and len(result) == 2):
-        return holds
-    if not all(isinstance(v, Tensor) and v.shape == images.shape for v in result):
-        return holds
-    holds[0] = 1
-    for kind, (border, axis) in enumerate(_KINDS):
-        read = [_read_view(view, images, border, axis) for view in result]
-        if all(r is not None for r in read):
-            holds[1] = 1 if kind == 0 else -kind
-            break
-    if holds[1] != 1:
-        return holds
-    first, second = read
-    holds[2] = all(len(r[:, :2].unique(dim=0)) > 1 for r in read)
-    # With 128 views, fewer than 1/4 or more than 3/4 flipped by chance: below one in 10^7.
-    share = float(torch.cat(read)[:, 2].float().mean())
-    holds[3] = 0.25 < share < 0.75
-    holds[4] = bool((first != second).any())
-    again = function(images, Generator().manual_seed(seed))
-    after = function(images, generator)
-    repeats = all(torch.equal(a, b) for a, b in zip(result, again, strict=True))
-    moves_on = any(not torch.equal(a, b) for a, b in zip(result, after, strict=True))
-    holds[5] = repeats and moves_on
-    return holds
-
-
-def _explain_views(observed: Tensor) -> str:
-    failed = next(i for i, holds in enumerate(observed.tolist()) if holds != 1)
-    return _PROPERTIES[failed]
+def _type_changed(images, generator):
+    return tuple(view.float() for view in two_views(images, generator))
 
 
 # 01.4 NT-Xent --------------------------------------------------------------------------------
@@ -312,8 +257,10 @@ def collapsed_loss(n: int, temperature: float) -> float:
 
 
 def _draw_batch(generator: Generator, size: int) -> tuple[int, float]:
+    # any number of images: a table of the public sizes is no formula
+    n = size + int(torch.randint(0, 1000, (), generator=generator))
     temperature = 0.1 + float(torch.rand((), generator=generator))
-    return size, round(temperature, 2)
+    return n, round(temperature, 2)
 
 
 EXERCISES = (
@@ -416,13 +363,13 @@ EXERCISES = (
         function="my_two_views",
         reference=two_views,
         home="mmlite.exercises.lesson01.two_views",
-        draw=_coordinates,
-        sizes=(64,),
-        hidden_sizes=(128,),
+        draw=random_views.coordinates,
+        sizes=(1000,),
+        hidden_sizes=(1200,),
         tolerance=0,
         why_tolerance="properties hold or do not",
-        observe=_observe_views,
-        explain=_explain_views,
+        observe=random_views.observe,
+        explain=random_views.explain,
         mistakes=(
             Mistake(
                 "same view twice",
@@ -441,6 +388,29 @@ EXERCISES = (
                 _never_flipped,
                 "the views are shifted but never flipped: with probability 1/2 turn each left "
                 "to right.",
+            ),
+            Mistake(
+                "one flip for a view",
+                _one_flip_for_a_view,
+                "one decision flips all images of a view or none: draw one for each image.",
+            ),
+            Mistake(
+                "one shift for both axes",
+                _one_shift_for_both_axes,
+                "every image moves along the diagonal, for one number shifts both axes: draw two, "
+                "one for the rows and one for the columns.",
+            ),
+            Mistake(
+                "a shift of 3 never drawn",
+                _shift_of_three_never_drawn,
+                "one of the shifts never comes: `torch.randint(0, 6, …)` stops at 5, so draw from "
+                "0 to 6 with `torch.randint(0, 7, …)`.",
+            ),
+            Mistake(
+                "type changed",
+                _type_changed,
+                "the views are right but for their type: they must have that of the images, so do "
+                "not make floats of them.",
             ),
             Mistake(
                 "generator unused",
