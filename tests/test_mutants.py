@@ -19,7 +19,7 @@ SEEDS = range(3)
 # inputs that have a form of their own, which another scale would break
 AS_DRAWN = {
     "02.2": "a correlation matrix has ones on its diagonal",
-    "04.5": "its loss adds 1e-5 to a variance, which is next to nothing at the scale it is drawn at",
+    "04.5": "its loss adds 1e-5 to a variance, next to nothing at the scale that is drawn",
 }
 
 

@@ -7,6 +7,8 @@ The images' pixels say where they come from, so a view's shift and flip can be r
 one of the tests by bad luck once in 10¹⁰ judgments.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
@@ -16,7 +18,7 @@ SHIFTS = 2 * REACH + 1
 HEIGHT, WIDTH = 10, 8
 # what χ² exceeds by luck once in 10¹¹, by its degrees of freedom: scipy.stats.chi2.isf(1e-11, d)
 LIMITS = {1: 46.3, 6: 63.2, 36: 124.8}
-HOLDS, FAILS, NEVER, ALIKE, ALWAYS = 1, 0, -1, -2, -3
+HOLDS, FAILS, NEVER, ALIKE, ALWAYS, ABSENT = 1, 0, -1, -2, -3, -10
 # how a view may be made wrongly: how the border is filled, and the axis of the flip
 OTHERS = {NEVER: ("constant", 2), ALIKE: ("circular", 3)}
 FIRST, SECOND = "the first view", "the second view"
@@ -57,8 +59,15 @@ SENTENCES = (
     {FAILS: "the shifts along both axes must be drawn independently: one tells of the other here"},
     {FAILS: "shift and flip of an image must be drawn independently: one tells of the other here"},
     {FAILS: "the images of a batch must be drawn independently: one tells of the next here"},
-    {FAILS: "the two views of an image must be drawn independently: one tells of the other here"},
-    {FAILS: "the same generator seed must give the same views, and the next call other ones"},
+    dict.fromkeys(
+        (FAILS, ALIKE),
+        "the two views of an image must be drawn independently: one tells of the other here",
+    ),
+    {
+        NEVER: "the same generator seed must give the same views: draw every number from generator",
+        FAILS: "the next call with the same generator must give other views: here they are the "
+        "same, so where do their numbers come from?",
+    },
 )
 
 
@@ -104,14 +113,17 @@ def observe(function, images: Tensor, seed: int) -> Tensor:
     flips_as_numbers = [(one[:, :2], one[:, 2]) for one in read]
     rest = [_shifts(views[0]), _shifts(views[1])]
     rest += [_uniform(one[:, axis]) for one in read for axis in range(2)]
-    rest += [_flips(views[0]), _flips(views[1])]
+    rest += [_flips(views[view], _more(function, images, generator, view)) for view in range(2)]
     rest.append(min(_apart(one[:, 0], other[:, 1]) for one, other in pairs))
     rest.append(min(_apart(s[:, axis], f) for s, f in flips_as_numbers for axis in range(2)))
     rest.append(min(_apart(one[:-1, part], one[1:, part]) for one in read for part in range(3)))
-    rest.append(min(_apart(read[0][:, part], read[1][:, part]) for part in range(3)))
+    same = torch.equal(*read)
+    rest.append(
+        ALIKE if same else min(_apart(a, b) for a, b in zip(read[0].T, read[1].T, strict=True))
+    )
     repeats = all(torch.equal(a, b) for a, b in zip(result, again, strict=True))
     moves_on = any(not torch.equal(a, b) for a, b in zip(result, later[0], strict=True))
-    said[3:] = torch.tensor([*rest, int(repeats and moves_on)])
+    said[3:] = torch.tensor([*rest, NEVER if not repeats else HOLDS if moves_on else FAILS])
     return said
 
 
@@ -119,9 +131,17 @@ def explain(said: Tensor) -> str | None:
     """Return the sentence of the first property that fails, or None if this is no observation."""
     if said.shape != (len(SENTENCES),):
         return None
-    failed = [(n, int(how)) for n, how in enumerate(said.tolist()) if how != HOLDS]
-    # what is alike for a whole view fails the laws behind it too: the cause is told
-    return SENTENCES[failed[0][0]].get(failed[0][1]) if failed else None
+    failed = [(n, how) for n, how in enumerate(said.tolist()) if how != HOLDS]
+    if not failed:
+        return None
+    place, how = failed[0]
+    if how <= ABSENT and FAILS in SENTENCES[place]:
+        along = SENTENCES[place][FAILS].partition(" each shift")[0]
+        return (
+            f"{along} no image is shifted by {_absent(how)} pixels, but every shift from −3 to 3 "
+            "must come"
+        )
+    return SENTENCES[place].get(how)
 
 
 def _read(view: Tensor, images: Tensor) -> Tensor | None:
@@ -180,25 +200,44 @@ def _shifts(calls: list[Tensor]) -> int:
     return ALIKE if all(len(read[:, :2].unique(dim=0)) == 1 for read in calls) else HOLDS
 
 
-def _flips(calls: list[Tensor]) -> int:
-    """Return whether about half of a view's images are flipped."""
+def _more(function, images: Tensor, generator: Generator, view: int) -> Iterator[float]:
+    """Return the shares of flips in a view of further small batches."""
+    few = images[:8].clone()
+    for _ in range(40):
+        read = _read(function(few, generator)[view], few)
+        yield -1.0 if read is None else float(read[:, 2].float().mean())
+
+
+def _flips(calls: list[Tensor], more: Iterator[float]) -> int:
+    """Return whether about half of a view's images are flipped.
+
+    Where all or none are, `more` tells whether that is so by a decision for the whole view: luck
+    would make 40 of them alike once in 10¹².
+    """
     shares = [float(read[:, 2].float().mean()) for read in calls]
-    if max(shares) == 0:
-        return NEVER
-    if min(shares) == 1:
-        return ALWAYS
     if all(share in (0, 1) for share in shares):
-        return ALIKE
+        decisions = {*shares, *more}
+        return {(0.0,): NEVER, (1.0,): ALWAYS}.get(tuple(decisions), ALIKE)
     count = len(calls[0])
     # the share in units of its standard deviation, squared, is χ² with one degree of freedom
     return HOLDS if 4 * count * (shares[0] - 0.5) ** 2 < LIMITS[1] else FAILS
 
 
 def _uniform(shifts: Tensor) -> int:
+    """Return whether all shifts come equally often; −10 and less say which never come, as bits."""
     counts = torch.bincount(shifts, minlength=SHIFTS).double()
+    absent = [shift for shift, count in enumerate(counts.tolist()) if not count]
+    if absent:
+        return ABSENT - sum(1 << shift for shift in absent)
     expected = len(shifts) / SHIFTS
     statistic = float(((counts - expected).square() / expected).sum())
-    return HOLDS if bool((counts > 0).all()) and statistic < LIMITS[6] else FAILS
+    return HOLDS if statistic < LIMITS[6] else FAILS
+
+
+def _absent(said: int) -> str:
+    """Return in words which shifts never come."""
+    shifts = [str(n - REACH).replace("-", "−") for n in range(SHIFTS) if (ABSENT - said) >> n & 1]
+    return " or ".join([", ".join(shifts[:-1]), shifts[-1]] if len(shifts) > 1 else shifts)
 
 
 def _apart(one: Tensor, other: Tensor) -> int:
