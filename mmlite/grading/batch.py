@@ -83,7 +83,7 @@ def grade(
     """Mark the submissions in `source` and write marks and feedback into `out`.
 
     Args:
-        source: folder or zip.
+        source: folder, zip or notebook.
         out: a folder; made if it is not there. What it knows from earlier runs stays.
         lessons: the name of each lesson by its number.
         sandbox: a `Sandbox` or a `Container`.

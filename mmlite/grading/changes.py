@@ -16,6 +16,7 @@ SHOWING = {"print", "display", "help", "repr", "len", "type", "claim", "check", 
            "plt", "get_ipython"}  # fmt: skip
 # calls that set something in a module: torch.manual_seed, np.random.seed, warnings.simplefilter …
 SETTING = re.compile(r"^(?:set_|use_|manual_seed|seed$|filterwarnings|simplefilter|append|insert)")
+SEEDING = re.compile(r"^(?:manual_seed|seed$)")  # within a function, a training's, which means it
 
 
 DEPTH = 4  # of functions that call functions that change a name
@@ -58,8 +59,10 @@ def known(nodes: list[ast.stmt]) -> Known:
 
 def changes(node: ast.stmt, names: Known) -> set[str]:
     """Return the names whose contents a statement changes when it runs."""
-    called = (names.effects.get(name, set()) for name in _called(node))
-    return _changed(node, names) | set().union(*called)
+    called = set().union(*(names.effects.get(name, set()) for name in _called(node)))
+    if not isinstance(node, ast.Expr):
+        called -= names.modules  # what a training sets by the way, when its result is kept
+    return _changed(node, names) | called
 
 
 def bound_in(source: str) -> set[str]:
@@ -84,14 +87,20 @@ def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
             yield from _outside_functions(child)
 
 
-def _changed(node: ast.AST, names: Known) -> set[str]:
-    """Return the names whose contents a statement itself changes."""
+def _changed(node: ast.AST, names: Known, seeds: bool = True) -> set[str]:
+    """Return the names whose contents a statement itself changes.
+
+    Args:
+        node: the statement.
+        names: what the notebook says of its names.
+        seeds: count `torch.manual_seed(0)` as a change of torch.
+    """
     changed: set[str | None] = set()
     for one in [] if isinstance(node, FUNCTIONS) else _outside_functions(node):
         if isinstance(one, (ast.Subscript, ast.Attribute)) and isinstance(one.ctx, ast.Store):
             changed.add(_root(one))
             changed |= _of_globals(one)
-        elif isinstance(one, ast.Expr):
+        elif isinstance(one, ast.Expr) and (seeds or not _seeds(one.value)):
             changed |= _changed_by_call(one.value, names)
     return changed - {None}
 
@@ -100,7 +109,7 @@ def _changed_within(node: ast.AST, names: Known) -> set[str]:
     """Return the names that a function's body changes or declares to be the module's."""
     inner = [one for one in ast.walk(node) if isinstance(one, ast.stmt) and one is not node]
     declared = {name for one in inner if isinstance(one, ast.Global) for name in one.names}
-    return declared.union(*(_changed(one, names) for one in inner))
+    return declared.union(*(_changed(one, names, seeds=False) for one in inner))
 
 
 def _local(node: ast.AST) -> set[str]:
@@ -109,6 +118,13 @@ def _local(node: ast.AST) -> set[str]:
     bound = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     declared = {name for one in nodes if isinstance(one, ast.Global) for name in one.names}
     return ({n.arg for n in nodes if isinstance(n, ast.arg)} | bound) - declared
+
+
+def _seeds(call: ast.expr) -> bool:
+    match call:
+        case ast.Call(ast.Attribute(attr=name)):
+            return bool(SEEDING.match(name))
+    return False
 
 
 def _changed_by_call(call: ast.expr, names: Known) -> set[str | None]:

@@ -9,11 +9,13 @@ import contextlib
 import os
 import secrets
 import subprocess
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmlite.classroom import LessonError
 from mmlite.grading import limits, trial
-from mmlite.grading.remote import START, GraderFault, Oracle, Settings, Worker
+from mmlite.grading.remote import GraderFault, Oracle, Settings, Worker, clean
 from mmlite.grading.wire import Channel
 from mmlite.grading.zygote import GUEST
 
@@ -23,28 +25,38 @@ RUN = (
     "import sys; sys.path.insert(0, '/grader'); from mmlite.grading.worker import work; work(0, 1)"
 )
 TORCH = 1024  # MB that torch itself takes
+IMPORT = 120  # seconds of a processor that importing it may take
 
 
-def docker_command(image: str, name: str, settings: Settings) -> list[str]:
+def docker_command(
+    image: str,
+    name: str,
+    settings: Settings,
+    python: str = "python",
+    shown: Sequence[str] = (),
+) -> list[str]:
     """Return the command that runs a worker in a container.
 
     Args:
         image: has Python and torch.
         name: of the container, to end it by.
         settings: what it may use.
+        python: the interpreter there.
+        shown: files and folders of this machine that it sees too.
     """
     seconds = int(settings.timeout) + 2
     mounts = [f"--volume={PACKAGE}/{module}.py:/grader/mmlite/{module}.py:ro" for module in MODULES]
+    mounts += [f"--volume={path}:{path}:ro" for path in shown]
     return [
         "docker", "run", "--rm", "--interactive", "--init", f"--name={name}",
         "--network=none", "--read-only", "--user=65534:65534", "--cap-drop=ALL",
         "--security-opt=no-new-privileges", "--ipc=private", "--log-driver=none",
         f"--memory={settings.memory + TORCH}m", f"--memory-swap={settings.memory + TORCH}m",
-        f"--pids-limit={limits.PROCESSES}", "--cpus=1", f"--ulimit=cpu={seconds + START}",
+        f"--pids-limit={limits.PROCESSES}", "--cpus=1", f"--ulimit=cpu={seconds + IMPORT}",
         f"--ulimit=fsize={limits.FILE}", f"--ulimit=nofile={limits.FILES}",
         f"--tmpfs=/tmp:size={limits.FOLDER},mode=1777", "--workdir=/tmp",
         "--env=HOME=/tmp", "--env=OMP_NUM_THREADS=1", "--env=OPENBLAS_NUM_THREADS=1",
-        *mounts, image, "python", "-I", "-c", RUN,
+        *mounts, image, python, "-I", "-c", RUN,
     ]  # fmt: skip
 
 
@@ -54,12 +66,17 @@ class Container:
     Attributes:
         description: what holds a worker, in a sentence.
 
+    Args:
+        image: has Python and torch, or nothing where `shown` has them.
+        python: the interpreter there.
+        shown: files and folders of this machine that a worker sees too.
+
     Raises:
-        LessonError: Docker does not answer or has no such image.
+        LessonError: Docker does not answer or has no such image, or an answer does not run in it.
     """
 
-    def __init__(self, image: str):
-        self.image = image
+    def __init__(self, image: str, python: str = "python", shown: Sequence[str] = ()):
+        self.image, self.python, self.shown = image, python, tuple(shown)
         self.description = f"a Docker container of {image} for each exercise, without network"
         try:
             done = subprocess.run(
@@ -74,19 +91,25 @@ class Container:
             raise LessonError(
                 f"Docker has no image {image!r} ({said}); the README says how to build it"
             )
-        try:
-            trial.check(self)
-        except GraderFault as error:
-            raise LessonError(f"no container starts: {error}") from error
+        with tempfile.TemporaryFile() as said:
+            self._stderr = said
+            try:
+                trial.check(self)
+            except GraderFault as error:
+                said.seek(0)
+                last = said.read(1 << 16).decode("utf-8", "replace").strip().splitlines()[-1:]
+                told = f"{error}; {clean(last[0])}" if last else str(error)
+                raise LessonError(f"no container of {image} starts: {told}") from error
+        self._stderr = subprocess.DEVNULL  # nothing of a student's is read there
 
     def worker(self, settings: Settings, oracle: Oracle | None = None) -> Worker:
         """Start a worker, as `Sandbox.worker` does."""
         name = f"mmlite-{secrets.token_hex(8)}"
         process = subprocess.Popen(
-            docker_command(self.image, name, settings),
+            docker_command(self.image, name, settings, self.python, self.shown),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._stderr,
             bufsize=0,
         )
 

@@ -45,20 +45,22 @@ class File:
 
 
 def files_in(source: Path) -> list[File]:
-    """Return the files of a folder or zip, and those of the zips that are in it.
+    """Return the files of a folder or zip, and those of the zips in it; a notebook is one file.
 
     Raises:
         LessonError: there is no such folder or zip, it is no zip, or it holds too many files.
     """
     if source.is_dir():
         found = list(_in_folder(source))
+    elif source.is_file() and source.suffix.lower() == ".ipynb":
+        found = [File(_composed(source.name), _changed(source), partial(_read_file, source))]
     elif source.is_file():
         try:
             found = list(_in_zip(source, zipfile.ZipFile(source), _changed(source)))
         except (*BROKEN, NotImplementedError) as error:
             raise LessonError(f"{source} is not a zip that can be read: {error}") from error
     else:
-        raise LessonError(f"{source} is neither a folder nor a zip")
+        raise LessonError(f"{source} is no folder, zip or notebook")
     found = [inner for file in found for inner in _with_inner(file)]
     if len(found) > MAX_FILES:
         raise LessonError(f"{source} holds {len(found):,} files; at most {MAX_FILES:,} are read")

@@ -141,7 +141,7 @@ def _keep_plainly(
     if sys.platform == "linux":
         # what the worker's children leave comes to this process
         kernel.prctl(kernel.SET_CHILD_SUBREAPER, 1)
-    folder = tempfile.mkdtemp(prefix="mmlite-")
+    folder = tempfile.mkdtemp(prefix=f"mmlite-{os.getsid(0)}-")  # the sandbox's session
     if user is not None:
         os.chown(folder, user, user)
     mounted, say_mounted = os.pipe()

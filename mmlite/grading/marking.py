@@ -6,7 +6,7 @@ verdicts are those of `mmlite.exercises.judge`, in this process, on inputs drawn
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -115,7 +115,7 @@ def mark(
         own = [earlier.exercise for earlier in marks if earlier.status == "passed"]
         own.append(exercise.id)  # for who binds what `check` returns to the answer's own name
         with sandbox.worker(settings, partial(_oracle, exercise)) as worker:
-            order = _order(data, lesson, exercise.function, wanted)
+            order = _order(data, lesson, exercise.function, wanted, own)
             one, said = _mark_one(exercise, worker, order, own, seed)
         marks.append(one)
         notes += [note for note in said if note not in notes]
@@ -124,13 +124,16 @@ def mark(
     return Marked(marks, notes)
 
 
-def _order(data: bytes, lesson: str, function: str, wanted: list[str]) -> dict[str, Any]:
+def _order(
+    data: bytes, lesson: str, function: str, wanted: list[str], own: Sequence[str] = ()
+) -> dict[str, Any]:
     return {
         "notebook": data,
         "library": library(lesson) if lesson else {},
         "withheld": withheld(lesson) if lesson else {},
         "function": function,
         "wanted": wanted,
+        "own": list(own),
     }
 
 

@@ -12,9 +12,11 @@ import __future__
 
 import ast
 import asyncio
+import contextlib
 import inspect
+import signal
 import symtable
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,27 +26,30 @@ from mmlite.grading.likeness import likeness
 
 SHELL = "get_ipython"  # what IPython makes of its own lines is a call of this
 PASSES = 5  # a statement that still fails then is out of more than order
+UNSURE = 2.0  # seconds of a processor for a statement that may not be needed
+UNSURE_ALL = 8.0  # for those that took longer, together
 
 
 @dataclass
 class Statement:
-    """A top-level statement with the names it binds, or changes, and those it uses."""
+    """A top-level statement with the names it binds, those it uses, and those it changes."""
 
     cell: int
     node: ast.stmt
     file: str
     binds: set[str] = field(default_factory=set)
     uses: set[str] = field(default_factory=set)
+    changes: set[str] = field(default_factory=set)
 
 
 def statements(cells: Cells) -> list[Statement]:
-    """Return a notebook's statements with the names that each binds and uses."""
+    """Return a notebook's statements with the names that each binds, uses and changes."""
     parsed = [one for one in cells.statements if not isinstance(one.node, ast.Delete)]
     names = known([one.node for one in parsed])
-    found = [Statement(one.cell, one.node, one.file, *_names(one.node)) for one in parsed]
-    for one in found:
-        one.binds |= changes(one.node, names)
-    return found
+    return [
+        Statement(one.cell, one.node, one.file, *_names(one.node), changes(one.node, names))
+        for one in parsed
+    ]
 
 
 def _names(node: ast.stmt) -> tuple[set[str], set[str]]:
@@ -69,15 +74,27 @@ def defined(found: Iterable[Statement]) -> set[str]:
     return set().union(*(one.binds for one in found))
 
 
-def needed(found: list[Statement], name: str) -> list[Statement]:
-    """Return the statements that `name` needs, in order."""
+def needed(found: list[Statement], name: str) -> tuple[list[Statement], list[Statement]]:
+    """Return the statements that `name` needs, in order, and those of them that may be too many.
+
+    What binds a name that is needed has to run; what seems to change it may only seem to.
+    """
+    sure = _closure(found, name, lambda one: one.binds)
+    chosen = _closure(found, name, lambda one: one.binds | one.changes)
+    known_well = set(map(id, sure))
+    return chosen, [one for one in chosen if id(one) not in known_well]
+
+
+def _closure(
+    found: list[Statement], name: str, gives: Callable[[Statement], set[str]]
+) -> list[Statement]:
     names, size = {name, "*"}, 0
     while len(names) > size:
         size = len(names)
         for one in found:
-            if one.binds & names:
+            if gives(one) & names:
                 names |= one.uses
-    return [one for one in found if one.binds & names]
+    return [one for one in found if gives(one) & names]
 
 
 def alike(chosen: list[Statement], name: str) -> tuple[str, int]:
@@ -112,26 +129,63 @@ def _shown(call: ast.Call) -> str:
     return sign.get(call.func.attr, "") + " ".join(str(word) for word in words).strip()
 
 
-def run(chosen: list[Statement], namespace: dict[str, Any]) -> list[tuple[Statement, str]]:
+def run(
+    chosen: list[Statement], namespace: dict[str, Any], unsure: Sequence[Statement] = ()
+) -> list[tuple[Statement, str]]:
     """Run statements in `namespace` and return those that failed, each with its error.
 
-    One that fails runs again after the rest, while that helps.
+    One that fails runs again after the rest, while that helps. Those of which it is unsure that
+    they are needed get a moment: a training among them costs no answer its time.
     """
+    ended, left, hasty = [], UNSURE_ALL, set(map(id, unsure))
     waiting, flags = chosen, _future_flags(chosen) | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     failed = []
     for _ in range(PASSES):
         failed = []
         for one in waiting:
+            moment = min(UNSURE, left) if id(one) in hasty else None
             try:
                 module = ast.Module([one.node], type_ignores=[])
                 code = compile(module, one.file, "exec", flags, dont_inherit=True)
-                _run_code(code, namespace)
+                with hurried(moment):
+                    _run_code(code, namespace)
+            except TooLongError:
+                left -= moment
+                ended.append((one, "it took too long, and the answer seems not to need it"))
             except BaseException as error:  # also exits, and whatever else a student's line raises
                 failed.append((one, describe(error)))
         if len(failed) in (0, len(waiting)):
             break
         waiting = [one for one, _ in failed]
-    return failed
+    return ended + failed
+
+
+class TooLongError(BaseException):
+    """A statement was ended; no `except Exception` of its own keeps it."""
+
+
+@contextlib.contextmanager
+def hurried(seconds: float | None) -> Iterator[None]:
+    """End what stands within by `TooLongError` after so many seconds of a processor, if given.
+
+    A system without such a clock lets it run.
+    """
+
+    def end(signum, frame):
+        raise TooLongError
+
+    if seconds is None or not hasattr(signal, "SIGPROF"):
+        yield
+        return
+    if seconds <= 0:
+        raise TooLongError
+    before = signal.signal(signal.SIGPROF, end)
+    signal.setitimer(signal.ITIMER_PROF, seconds, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def _run_code(code: Any, namespace: dict[str, Any]) -> None:

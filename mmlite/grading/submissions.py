@@ -85,14 +85,14 @@ class Found:
 
 
 def find_submissions(source: Path, lessons: dict[str, str]) -> Found:
-    """Return the submissions of a folder or zip.
+    """Return the submissions of a folder, zip or notebook.
 
     Of several files of a student for a lesson the one that was handed in last counts, and one that
     names its lesson before one that does not. A student without a notebook gets one submission,
     whose `read` says what there was instead.
 
     Args:
-        source: folder or zip.
+        source: folder, zip or notebook.
         lessons: the name of each lesson by its number: {"01": "contrastive"}.
 
     Raises:

@@ -76,6 +76,7 @@ def order(source: str, function: str) -> dict[str, Any]:
         "withheld": {},
         "function": function,
         "wanted": [function],
+        "own": [],
     }
 
 

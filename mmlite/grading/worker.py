@@ -31,6 +31,7 @@ def work(read_fd: int, write_fd: int) -> None:
         order = channel.receive(max_bytes=1 << 30)
         asker = Asker(channel)
         _replace_mmlite(order["library"], order["withheld"], asker)
+        asker.own, asker.nonce = order["own"], order["nonce"]  # a cell may call what it checked
         namespace, reply = _load(order)
         channel.send({"nonce": order["nonce"], **reply})
         del order
@@ -66,9 +67,9 @@ def _load(order: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         return namespace, {"status": "not a notebook", "notes": [sentence], "defined": []}
     statements = notebook.statements(source)
     present = notebook.defined(statements)
-    chosen = notebook.needed(statements, name) if name in present else []
+    chosen, unsure = notebook.needed(statements, name) if name in present else ([], [])
     alike = notebook.alike(chosen, name)
-    failed = notebook.run(chosen, namespace)
+    failed = notebook.run(chosen, namespace, unsure)
     notes = source.notes + [
         f"cell {one.cell}, line {one.node.lineno} failed ({error})" for one, error in failed
     ]

@@ -45,26 +45,36 @@ def files_of(out: Path) -> dict[str, bytes]:
     return {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
 
 
-def processes() -> dict[int, str]:
-    found = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            found[int(path.name)] = (path / "cmdline").read_bytes().decode(errors="replace")
-    return found
-
-
 def common_files() -> set[str]:
     return {str(path) for place in ("/tmp", "/dev/shm") for path in Path(place).glob("*")}
 
 
-def leftovers(before_pids: dict[int, str], before_files: set[str], out: Path) -> list[str]:
-    """Return new processes that are ours to blame, and new files where everybody may write."""
-    ours = [
-        f"process {pid}: {line[:80]}"
-        for pid, line in processes().items()
-        if pid not in before_pids and "grading.zygote" in line
+def sandbox_of(pid: int) -> int:
+    """Return the process of the sandbox that a grader has started, which leads a session."""
+    stats = (path / "stat" for path in Path("/proc").glob("[0-9]*"))
+    for stat in stats:
+        with contextlib.suppress(OSError, IndexError):
+            name, _, rest = stat.read_bytes().rpartition(b")")
+            parent, session = int(rest.split()[1]), int(rest.split()[3])
+            if parent == pid and session == int(name.split()[0]):
+                return session
+    raise LookupError("no sandbox was started")
+
+
+def leftovers(session: int, before_files: set[str], out: Path) -> list[str]:
+    """Return what a sandbox has left: processes of its session, files where everybody may write.
+
+    Others may run tests beside this one; theirs are of other sessions.
+    """
+    ours = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError):
+            fields = (path / "stat").read_bytes().rpartition(b")")[2].split()
+            if int(fields[3]) == session:
+                ours.append(f"process {path.name}")
+    files = [
+        f for f in common_files() - before_files if f"mmlite-{session}-" in f or "-by-a-worker" in f
     ]
-    files = [f for f in common_files() - before_files if "mmlite-" in f or "-by-a-worker" in f]
     return ours + files + [str(path) for path in out.rglob("*") if path.name == "TOUCH"]
 
 

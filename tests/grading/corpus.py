@@ -581,7 +581,7 @@ BROKEN = [
     cells(
         "import-fails", SETUP, "import a_package_of_nobody as nobody", PUSH, COLLAPSED,
         body("return nobody.cosine(a, b)"), status="wrong",
-        says="NameError: name 'nobody'", note="cell 2 failed .ModuleNotFoundError",
+        says="NameError: name 'nobody'", note="cell 2, line 1 failed .ModuleNotFoundError",
     ),
     cells(
         "import-fails-unused", "import a_package_of_nobody", SETUP, COSINE, PUSH, COLLAPSED,

@@ -24,8 +24,8 @@ from classes import (
     files_of,
     leftovers,
     make,
-    processes,
     run_class,
+    sandbox_of,
     small_class,
 )
 
@@ -85,7 +85,7 @@ def test_ctrl_c_ends_it_at_once_and_leaves_nothing(tmp_path):
     source, out = small_class(tmp_path), tmp_path / "out"
     spin = corpus.body("import time\ntime.sleep(600)")
     (source / "zoe.ipynb").write_bytes(corpus.notebook(corpus.SETUP, spin))
-    before, files = processes(), common_files()
+    files = common_files()
     command = [sys.executable, "-m", "mmlite.cli", "grade", str(source), "--out", str(out)]
     command += ["--timeout", "500", "--jobs", "2"]
     # a run of tests in the background may ignore Ctrl-C, and its children with it
@@ -95,13 +95,14 @@ def test_ctrl_c_ends_it_at_once_and_leaves_nothing(tmp_path):
         while not (out / "grades.json").exists() or len(marked_in(out)) < 3:
             assert running.poll() is None, running.stderr.read()
             time.sleep(0.05)
+        session = sandbox_of(running.pid)
         running.send_signal(signal.SIGINT)
         _, said = running.communicate(timeout=300)
     assert running.returncode == 130
     assert b"run the same again to go on" in said
     assert b"Traceback" not in said
     assert marked_in(out) == ["ada", "bob", "eve"]
-    assert leftovers(before, files, out) == []
+    assert leftovers(session, files, out) == []
 
 
 def marked_in(out: Path) -> list[str]:
@@ -152,7 +153,7 @@ def test_the_command_grades_and_its_exit_code_means_something(tmp_path, capsys):
     with_zone = datetime.fromisoformat("2026-11-30T18:00+00:00")
     assert cli._local_time(with_zone.isoformat()).timestamp() == with_zone.timestamp()
     assert cli.main(["grade", str(tmp_path / "none"), "--out", str(out)]) == 2
-    assert "neither a folder nor a zip" in capsys.readouterr().err
+    assert "no folder, zip or notebook" in capsys.readouterr().err
     assert cli.main([*arguments, "--lesson", "77"]) == 2
     assert "no exercises of lesson '77'" in capsys.readouterr().err
 

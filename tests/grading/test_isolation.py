@@ -15,7 +15,7 @@ from pathlib import Path
 import corpus
 import pytest
 import scipy
-from classes import LESSONS, QUICK, ROOT, common_files, leftovers, processes
+from classes import LESSONS, QUICK, ROOT, common_files, leftovers
 
 from mmlite.classroom import LessonError
 from mmlite.grading import batch, keeper, landlock, mounts, sandbox, trial, usage, zygote
@@ -47,9 +47,10 @@ def grade_cases(cases, folder: Path, isolation: str) -> Graded:
             data = case.make(place, path)
             if data is not None:
                 path.write_bytes(data)
-        before, files = processes(), common_files()
+        files = common_files()
         with Sandbox(hidden=(ROOT, source, out), isolation=isolation) as box:
             batch.grade(source, out, LESSONS, box, QUICK, batch.Wishes("01"), jobs=2)
+            session = box._process.pid
         try:
             listener.accept()
             heard = True
@@ -58,7 +59,7 @@ def grade_cases(cases, folder: Path, isolation: str) -> Graded:
     for path in source.iterdir():  # 200 MB of it
         path.unlink()
     record = json.loads((out / "grades.json").read_text(encoding="utf-8"))
-    left = leftovers(before, files, out)
+    left = leftovers(session, files, out)
     return Graded(record, out, touched, heard, left, box.description)
 
 
@@ -102,7 +103,8 @@ def test_the_corpus_leaves_nothing_and_reaches_nothing(graded):
     assert not graded.heard
     assert not graded.touched.exists()
     assert "forger" not in graded.record["students"]
-    assert sorted(p.name for p in graded.out.iterdir()) == ["feedback", "grades.csv", "grades.json"]
+    written = ["feedback", "grades.csv", "grades.json", "index.html"]
+    assert sorted(path.name for path in graded.out.iterdir()) == written
 
 
 def test_pages_of_the_corpus_hold_no_students_markup(graded):

@@ -43,10 +43,24 @@ def test_an_answer_may_build_on_earlier_ones_its_own_or_the_courses(tmp_path, bo
             ),
         ),
     }
+    # a cell at the top calls what it has checked, and the answer uses what came of it
+    at_once = loss.replace(
+        "\ndef",
+        "\nminus = [-torch.inf * cosine_similarity(torch.ones(1, 2), torch.ones(1, 2))]\ndef",
+    ).replace("-torch.inf)", "minus[0].item())")
+    files["own-at-once.ipynb"] = corpus.notebook(corpus.SETUP, corpus.COSINE, at_once)
+    wrong = corpus.body("return a @ b.T")
+    files["courses-at-once.ipynb"] = corpus.notebook(corpus.SETUP, wrong, at_once)
     run_class(make(tmp_path, files), tmp_path / "out", box)
     students = json.loads((tmp_path / "out" / "grades.json").read_text())["students"]
     totals = {name: student["total"] for name, student in students.items()}
-    assert totals == {"own": 6, "courses": 5, "rebound": 6}
+    assert totals == {
+        "own": 6,
+        "courses": 5,
+        "rebound": 6,
+        "own-at-once": 6,
+        "courses-at-once": 5,
+    }
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["first way", "second way"])

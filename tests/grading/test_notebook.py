@@ -1,7 +1,13 @@
 """What of a student's notebook is run."""
 
-import corpus
+import ast
+import re
 
+import corpus
+import pytest
+from classes import ROOT
+
+from mmlite.exercises import all_exercises
 from mmlite.grading import cells, notebook
 
 
@@ -11,7 +17,12 @@ def read(*sources: str, name: str = "f") -> list[notebook.Statement]:
 
 def needs(*sources: str, name: str = "f") -> list[str]:
     found = read(*sources, name=name)
-    return [notebook.ast.unparse(s.node).split("\n")[0] for s in notebook.needed(found, name)]
+    return [ast.unparse(s.node).split("\n")[0] for s in notebook.needed(found, name)[0]]
+
+
+def run(found: list[notebook.Statement]) -> tuple[list, dict]:
+    (chosen, unsure), namespace = notebook.needed(found, "f"), {}
+    return notebook.run(chosen, namespace, unsure), namespace
 
 
 def test_only_what_an_answer_needs_is_run():
@@ -61,8 +72,7 @@ def test_a_future_import_holds_for_all_cells():
         "def f(x: NeverDefined) -> Nowhere:\n    return x",
         "from __future__ import braces",
     )
-    namespace = {}
-    ((_, error),) = notebook.run(notebook.needed(found, "f"), namespace)
+    ((_, error),), namespace = run(found)
     assert error.startswith("SyntaxError: not a chance")
     assert namespace["f"].__annotations__ == {"x": "NeverDefined", "return": "Nowhere"}
 
@@ -73,6 +83,43 @@ def test_definitions_inside_statements_count_and_the_last_one_holds():
         "def f():\n    return g",
         "if True:\n    def f():\n        return g + 1",
     )
-    namespace = {}
-    assert notebook.run(notebook.needed(found, "f"), namespace) == []
+    failed, namespace = run(found)
+    assert failed == []
     assert namespace["f"]() == 2
+
+
+def test_what_may_not_be_needed_gets_a_moment_and_no_more():
+    found = read(
+        "T, U = [3], {}",
+        "T.append(spin)",  # may be needed, and does not end
+        "U.update(a=4)",
+        "def f():\n    return T, U",
+    )
+    endless = ast.parse("while True:\n    try:\n        pass\n    except Exception:\n        pass")
+    found[1].node = endless.body[0]
+    failed, namespace = run(found)
+    assert [(one.cell, error) for one, error in failed] == [
+        (2, "it took too long, and the answer seems not to need it")
+    ]
+    assert namespace["f"]() == ([3], {"a": 4})
+
+
+def test_together_they_get_no_more_than_some_moments():
+    found = read("T = [3]", *["T.append(1)"] * 40, "def f():\n    return T")
+    for one in found[1:-1]:
+        one.node = ast.parse("while True:\n    pass").body[0]
+    failed, namespace = run(found)
+    assert len(failed) == 40
+    assert namespace["f"]() == [3]
+
+
+CHEAP = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
+
+
+@pytest.mark.parametrize("exercise", all_exercises().values(), ids=lambda exercise: exercise.id)
+def test_no_answer_of_a_master_waits_for_a_training(exercise):
+    (path,) = (ROOT / "solutions").glob(f"{exercise.id[:2]}_*.ipynb")
+    found = notebook.statements(cells.read(path.read_bytes(), {exercise.function}))
+    chosen, _ = notebook.needed(found, exercise.function)
+    rest = [ast.unparse(one.node) for one in chosen if not isinstance(one.node, CHEAP)]
+    assert all(re.search(r"= check\(|device =|torch.manual_seed\(", text) for text in rest), rest

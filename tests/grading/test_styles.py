@@ -157,7 +157,14 @@ def notebook(sources: list, kinds: dict[int, str] | None = None) -> bytes:
 
 
 def load(worker, data: bytes) -> dict:
-    order = {"notebook": data, "library": {}, "withheld": {}, "function": "f", "wanted": ["f"]}
+    order = {
+        "notebook": data,
+        "library": {},
+        "withheld": {},
+        "function": "f",
+        "wanted": ["f"],
+        "own": [],
+    }
     return worker.load(order)
 
 
@@ -165,12 +172,18 @@ def load(worker, data: bytes) -> dict:
 def test_what_jupyter_runs_the_grader_runs(sources, box):
     # a cell that must not run: a training, with what the answer uses in its hands
     training = (
-        "def train(loss, y, T):\n    import time\n    time.sleep(600)\n    return loss\n"
-        "def fit(*given, **named):\n    train(*given)\n"
+        "import torch, random\n"
+        "def train(loss, y, T):\n    import time\n    torch.manual_seed(0)\n"
+        "    with torch.random.fork_rng():\n        torch.manual_seed(1)\n        random.seed(2)\n"
+        "    rows = [y]\n    rows.append(T)\n"
+        "    time.sleep(600)\n    return loss\n"
+        "def fit(*given, **named):\n    random.seed(0)\n    return train(*given)\n"
     )
     calls = (
         "history = train(f, 1, 2)\nfit(f, y, T)\ntrain(f, y, T)\n"
-        "for _ in range(9):\n    fit(f, T=T)"
+        "models = {k: fit(f, y, T) for k in range(3)}\n"
+        "for _ in range(9):\n    model = fit(f, T=T)\n"
+        "models['joint'] = train(f, y, T)"
     )
     with box.worker(QUICK) as worker:
         reply = load(worker, notebook([*sources, training, calls]))

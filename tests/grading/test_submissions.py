@@ -129,8 +129,15 @@ def test_a_damaged_or_encrypted_zip_is_told(tmp_path):
         find_submissions(source, LESSONS)
 
 
+def test_one_notebook_is_a_class_of_one(tmp_path):
+    path = tmp_path / "ada_01_contrastive.ipynb"
+    path.write_bytes(b"{}")
+    (one,) = find_submissions(path, LESSONS).submissions
+    assert (one.student, one.lesson, one.read()) == ("ada", "01", b"{}")
+
+
 def test_nothing_to_grade_is_said(tmp_path):
-    with pytest.raises(LessonError, match="neither a folder nor a zip"):
+    with pytest.raises(LessonError, match="no folder, zip or notebook"):
         find_submissions(tmp_path / "none", LESSONS)
     with pytest.raises(LessonError, match="holds no submissions"):
         find_submissions(tmp_path, LESSONS)
