@@ -61,7 +61,7 @@ def make_class(folder: Path) -> None:
         (folder / f"{name}_01.ipynb").write_text({"word": "PK", "cut": '{"cells": ['}.get(name, ""))
 
 
-def measure(jobs: int) -> tuple[float, list[list[str]]]:
+def measure(jobs: int) -> tuple[float, list[dict[str, str]]]:
     """Return the seconds of one run of the command, and the table it wrote."""
     with tempfile.TemporaryDirectory() as place:
         source, out = Path(place, "class"), Path(place, "out")
@@ -75,7 +75,9 @@ def measure(jobs: int) -> tuple[float, list[list[str]]]:
         assert done.returncode == 1, done.stderr  # three cannot be marked
         isolation = json.loads((out / "grades.json").read_text(encoding="utf-8"))["isolation"]
         print(f"jobs {jobs}: {seconds:.1f} s; {isolation}")
-        return seconds, list(csv.reader((out / "grades.csv").read_text().splitlines()))
+        return seconds, list(
+            csv.DictReader((out / "grades.csv").read_text("utf-8-sig").splitlines())
+        )
 
 
 def main() -> None:
@@ -83,7 +85,7 @@ def main() -> None:
     figures = {}
     for jobs in (1, 2):
         runs = [measure(jobs) for _ in range(ROUNDS)]
-        totals = [int(row[7]) for row in runs[0][1][1:]]
+        totals = [float(row["total"]) for row in runs[0][1]]
         assert all(table == runs[0][1] for _, table in runs), "marks differ from run to run"
         seconds = [seconds for seconds, _ in runs]
         figures[f"seconds with --jobs {jobs}"] = seconds

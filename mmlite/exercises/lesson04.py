@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+import mmlite.metamask.tangents  # noqa: F401 - keeps torch's warning at the first jvp silent
 from mmlite.exercises import Exercise, Mistake
 
 

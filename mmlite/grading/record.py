@@ -97,7 +97,7 @@ def merged(
     for student in students.values():
         student["submissions"] = _latest(student["submissions"])
         summed(student)
-    return dict(sorted(students.items()))
+    return dict(sorted(students.items(), key=lambda item: (item[0].casefold(), item[0])))
 
 
 def _latest(found: list[Entry]) -> list[Entry]:

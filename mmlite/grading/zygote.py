@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import time
+import warnings
 from types import CodeType, ModuleType
 
 from mmlite.grading import keeper, mounts, usage
@@ -61,8 +62,10 @@ def warm_up(modules: dict[str, CodeType]) -> None:
     Raises:
         IsolationError: a second thread runs, so that forking would not be safe.
     """
-    for name in FIRST_DERIVATIVE:
-        importlib.import_module(name)
+    with warnings.catch_warnings():  # torch warns of what it calls itself
+        warnings.simplefilter("ignore", FutureWarning)
+        for name in FIRST_DERIVATIVE:
+            importlib.import_module(name)
     for name in OFTEN:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)

@@ -64,13 +64,14 @@ def sandbox_of(pid: int) -> int:
 def leftovers(session: int, before_files: set[str], out: Path) -> list[str]:
     """Return what a sandbox has left: processes of its session, files where everybody may write.
 
-    Others may run tests beside this one; theirs are of other sessions.
+    Others may run tests beside this one; theirs are of other sessions. A process that has ended
+    and waits for the machine's process 1 to take its exit code (state Z) is no leftover.
     """
     ours = []
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, IndexError):
             fields = (path / "stat").read_bytes().rpartition(b")")[2].split()
-            if int(fields[3]) == session:
+            if int(fields[3]) == session and fields[0] != b"Z":
                 ours.append(f"process {path.name}")
     files = [
         f for f in common_files() - before_files if f"mmlite-{session}-" in f or "-by-a-worker" in f

@@ -82,8 +82,11 @@ def engine(folder: Path):
     ]  # fmt: skip
     with open(folder / "log", "wb") as log:
         running = subprocess.Popen(command, stdout=log, stderr=log)
+    deadline = time.monotonic() + 60  # an engine that starts does in a few seconds
     while subprocess.run(["docker", "--host", address, "info"], capture_output=True).returncode:
-        if running.poll() is not None:
+        if running.poll() is not None or time.monotonic() > deadline:
+            running.kill()
+            running.wait()
             last = (folder / "log").read_text(errors="replace").strip().splitlines()[-1:]
             pytest.skip(f"Docker's engine does not start here: {' '.join(last)[:200]}")
         time.sleep(0.5)
