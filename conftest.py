@@ -32,7 +32,7 @@ def _compare(compare, test, ref, skip_compare=None):
 
 
 def _sanitize(sanitize, output):
-    from mmlite.claims import masked  # here, for most runs of pytest compare no notebook
+    from mmlite.course.claims import masked  # here, for most runs of pytest compare no notebook
 
     output = sanitize(output)
     return masked(output) if isinstance(output, str) else output

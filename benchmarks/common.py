@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from mmlite.classroom import machine
+from mmlite.course.notebooks import machine
 from mmlite.evaluation import paired_difference
 
 RESULTS = Path(__file__).with_name("results")

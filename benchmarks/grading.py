@@ -19,7 +19,7 @@ from pathlib import Path
 import nbformat
 from common import save
 
-from mmlite.classroom import find_course, read_notebook
+from mmlite.course.notebooks import find_course, read_notebook
 
 ROUNDS = 3
 LIMIT = 180  # seconds that forty submissions may take on two cores

@@ -1,4 +1,4 @@
-"""What keeping freed memory buys: epochs of `fit` on a CPU with `mmlite.memory` and without.
+"""What keeping freed memory buys: epochs of `fit` on a CPU with it and without.
 
     uv run python benchmarks/memory.py [--rounds 7]
 

@@ -5,9 +5,9 @@
 Each process has one thread. The batch B, the width D of the representation and the width P of the
 projections are changed in turn, the batch being that of both processes together. Told are
 milliseconds a step, those of them within an exchange (waiting for the other included), messages
-and megabytes a step, and what the ring of `mmlite.costs` makes of those messages with the latency
-and bandwidth of this machine, measured between the same processes. Medians over steps; writes
-benchmarks/results/processes-cpu.json.
+and megabytes a step, and what the ring of `mmlite.experiments.costs` makes of those messages with
+the latency and bandwidth of this machine, measured between the same processes. Medians over steps;
+writes benchmarks/results/processes-cpu.json.
 """
 
 import argparse
@@ -21,8 +21,10 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from common import save
 
-from mmlite import costs, norms, processes, runs
-from mmlite.recipes import RECIPES, Recipe
+from mmlite import distributed
+from mmlite.distributed import batch_norm
+from mmlite.experiments import costs, runs
+from mmlite.experiments.recipes import RECIPES, Recipe
 from mmlite.training import fit
 
 BASE = RECIPES["fashion-laptop"].but(images=1024, batch_size=128)
@@ -41,7 +43,7 @@ SMALL, LARGE = 2**10, 2**24  # bytes, for latency and bandwidth
 def steps(recipe: Recipe, epochs: int) -> list[dict[str, float]]:
     """Return for each step of a run its seconds, and its exchanges' seconds, number and bytes."""
     parts = runs.build(recipe, "joint")
-    norms.synchronise(parts.model)
+    batch_norm.convert_sync_batchnorm(parts.model)
     found, all_reduce = [], dist.all_reduce
     now = {"seconds": 0.0, "exchanging": 0.0, "messages": 0, "bytes": 0}
 
@@ -75,13 +77,13 @@ def steps(recipe: Recipe, epochs: int) -> list[dict[str, float]]:
 def link() -> tuple[float, float]:
     """Return latency in seconds a round and bandwidth in bytes a second, between two processes."""
     middle = {}
-    with processes.one_batch([1, 1]):
+    with distributed.sharded_batch([1, 1]):
         for size in (SMALL, LARGE):
             x, seconds = torch.ones(size // 4), []
             for _ in range(20):
-                processes.total(torch.ones(1))  # begin together
+                distributed.all_reduce_sum(torch.ones(1))  # begin together
                 started = time.perf_counter()
-                processes.total(x)
+                distributed.all_reduce_sum(x)
                 seconds.append(time.perf_counter() - started)
             middle[size] = statistics.median(seconds)
     latency = middle[SMALL] / 2

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import mmlite
-from mmlite import TwoViews, encode, fit, nt_xent, plots, projector, small_conv
+from mmlite import TwoViews, encode, fit, nt_xent, projector, small_conv
+from mmlite.course import plots
 from mmlite.evaluation import knn_accuracy, linear_probe_accuracy, neighbours, paired_difference
 from mmlite.exercises.lesson01 import two_views
 

@@ -36,10 +36,10 @@ from torch.utils.data import DataLoader, Dataset
 from views import lightly_transform
 
 import mmlite
-from mmlite import runs
 from mmlite.data import ImageSet
-from mmlite.memory import kept_memory
-from mmlite.recipes import RECIPES, Recipe
+from mmlite.experiments import runs
+from mmlite.experiments.recipes import RECIPES, Recipe
+from mmlite.training.memory import kept_memory
 
 DEVICE = mmlite.device()
 ON_GPU = DEVICE.type == "cuda"

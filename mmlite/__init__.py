@@ -1,11 +1,10 @@
 """MetaMask from nothing: contrastive learning's two defects, and a learned mask that repairs them.
 
-The modules, each one concept, each importing only from those before it: `torchrun`, `reach`, `rng`,
-`checks`, `processes`, `data`, `norms`, `views`, `encoders`, `contrastive`, `redundancy`,
-`evaluation`, `confounders`, `metamask`, `memory`, `modes`, `storable`, `checkpoints`, `training`;
-on top of them `recipes` and `runs`; beside them `costs`, `plots`, `exercises`, `claims`,
-`classroom`, `grading` and `cli`. Names are looked up when first used, so `import mmlite` costs
-nothing.
+An idea of the course is a file: `data`, `views`, `encoders`, `contrastive`, `redundancy`,
+`evaluation`, `confounders`. What serves the ideas is a package: `metamask` (the mask and its
+gradient), `training`, `distributed`, `experiments`, `course`, `exercises`, `grading`, `cli` and
+`support`. Each imports only from those before it (`tests/test_project.py`). Names are looked up
+when first used, so `import mmlite` costs nothing.
 """
 
 from importlib import import_module
@@ -48,15 +47,13 @@ _HOME = {
     "meta_gradient": "metamask",
     "virtual_step": "metamask",
     "fit": "training",
-    "claim": "claims",
+    "claim": "course.claims",
     "check": "exercises",
 }
 _MODULES = (
-    *("torchrun", "reach", "rng", "modes", "storable"),
-    *("checks", "processes", "data", "norms", "views", "encoders", "contrastive", "redundancy"),
-    *("evaluation", "confounders", "metamask", "memory", "checkpoints", "training", "recipes"),
-    *("runs", "costs", "plots", "exercises", "claims", "classroom", "handout"),
-    *("release", "grading", "cli"),
+    *("support", "distributed", "data", "views", "encoders", "contrastive", "redundancy"),
+    *("evaluation", "confounders", "metamask", "training", "experiments", "course", "exercises"),
+    *("grading", "cli"),
 )
 __all__ = sorted(_HOME)
 

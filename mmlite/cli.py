@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from mmlite import torchrun
+from mmlite.support import torchrun
 
 CLOSED_PIPE = 141  # what a shell makes of the signal SIGPIPE
 COURSE = ("nbformat", "nbclient", "ipykernel", "jupyterlab", "ipywidgets", "matplotlib")
@@ -77,7 +77,7 @@ def _run(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(own)
     options.jupyter = options_of_jupyter
     # imported late, so that --help answers at once
-    from mmlite.classroom import LessonError
+    from mmlite.course.notebooks import LessonError
 
     try:
         return options.command(options)
@@ -292,7 +292,7 @@ def _local_time(text: str) -> datetime:
 
 def _path(text: str) -> Path:
     """Return a path; of `--out=~/x` no shell replaces the ~."""
-    from mmlite import checks
+    from mmlite.support import checks
 
     try:
         return checks.path("it", text)
@@ -308,7 +308,7 @@ def _positive(text: str) -> int:
 
 def lab(options: argparse.Namespace) -> int:
     """Start JupyterLab on a lesson and wait for it."""
-    from mmlite.classroom import find_course, find_lessons
+    from mmlite.course.notebooks import find_course, find_lessons
 
     _need("nbformat", "jupyterlab", "ipykernel")
     course = find_course()
@@ -351,7 +351,7 @@ def is_root() -> bool:
 
 def run_lessons(options: argparse.Namespace) -> int:
     """Run lessons, print their claims, and return 1 if one fails."""
-    from mmlite.classroom import find_course, find_lessons, run
+    from mmlite.course.notebooks import find_course, find_lessons, run
 
     _need("nbformat", "nbclient", "ipykernel")
     course = find_course()
@@ -376,8 +376,8 @@ def run_lessons(options: argparse.Namespace) -> int:
 
 def build_lessons(options: argparse.Namespace) -> int:
     """Build lessons from their masters, or with --check only compare them."""
-    from mmlite.classroom import find_course, find_lessons
-    from mmlite.handout import build, stale
+    from mmlite.course.build import build, stale
+    from mmlite.course.notebooks import find_course, find_lessons
 
     _need("nbformat", "nbclient", "ipykernel")
     course = find_course()
@@ -394,8 +394,8 @@ def build_lessons(options: argparse.Namespace) -> int:
 
 def release_lessons(options: argparse.Namespace) -> int:
     """Write what students get."""
-    from mmlite.classroom import find_course
-    from mmlite.release import release
+    from mmlite.course.notebooks import find_course
+    from mmlite.course.release import release
 
     _need("nbformat")
     done = release(find_course(), options.target)
@@ -409,15 +409,15 @@ def grade_submissions(options: argparse.Namespace) -> int:
     """Mark submissions, print what came of it, and return 1 if some could not be marked."""
     from tqdm import tqdm
 
-    from mmlite.classroom import LessonError, find_course, lesson_names
+    from mmlite.course.notebooks import LessonError, find_course, lesson_names
     from mmlite.exercises import all_exercises
 
     _need("nbformat")
     if os.name != "posix":
         raise LessonError("mmlite grade needs Linux or macOS; on Windows use it inside WSL")
-    from mmlite.grading import selfcheck
-    from mmlite.grading.batch import Wishes, grade
-    from mmlite.grading.remote import Settings
+    from mmlite.grading.host import selfcheck
+    from mmlite.grading.host.batch import Wishes, grade
+    from mmlite.grading.host.remote import Settings
 
     course = find_course()
     if options.self_check:
@@ -460,8 +460,8 @@ def grade_submissions(options: argparse.Namespace) -> int:
 
 def _sandbox(options: argparse.Namespace, course: Path):
     """Start what answers are held by, and say what that is."""
-    from mmlite.grading.container import Container
-    from mmlite.grading.sandbox import Sandbox
+    from mmlite.grading.host.container import Container
+    from mmlite.grading.host.sandbox import Sandbox
 
     if options.container:
         sandbox = Container(options.container)
@@ -474,7 +474,7 @@ def _sandbox(options: argparse.Namespace, course: Path):
 
 def _check_grader(options: argparse.Namespace, course: Path) -> int:
     """Mark the masters, or known answers where there are none; return 1 if one loses points."""
-    from mmlite.grading import selfcheck
+    from mmlite.grading.host import selfcheck
 
     masters = sorted((course / "solutions").glob("[0-9][0-9]_*.ipynb"))
     with _sandbox(options, course) as sandbox:
@@ -489,7 +489,7 @@ def _check_grader(options: argparse.Namespace, course: Path) -> int:
 
 def _lesson_number(text: str | None, known: dict[str, str]) -> str | None:
     """Return the number of the lesson meant by "1", "01" or "01_contrastive"."""
-    from mmlite.classroom import LessonError
+    from mmlite.course.notebooks import LessonError
 
     if text is None:
         return None
@@ -503,7 +503,7 @@ def _progress(path: Path, times: int = 1):
     """Return a progress bar over the code cells of a notebook."""
     from tqdm import tqdm
 
-    from mmlite.classroom import code_cells, read_notebook
+    from mmlite.course.notebooks import code_cells, read_notebook
 
     total = times * len(code_cells(read_notebook(path)))
     return tqdm(total=total, desc=path.stem, unit="cell")
@@ -514,7 +514,7 @@ def _progress(path: Path, times: int = 1):
 
 def _add_training(commands) -> None:
     """Add the commands train, evaluate and bench."""
-    from mmlite.recipes import METHODS, PRECISIONS, RECIPES, SCHEDULES, numbers
+    from mmlite.experiments.recipes import METHODS, PRECISIONS, RECIPES, SCHEDULES, numbers
 
     trains = commands.add_parser(
         "train",
@@ -618,10 +618,10 @@ def _in_sentences(command):
     def run(options: argparse.Namespace) -> int:
         import warnings
 
-        from mmlite.checkpoints import CheckpointError, CheckpointWarning, WriteError
         from mmlite.data import DataError
-        from mmlite.processes import ProcessError
+        from mmlite.distributed import ProcessError
         from mmlite.training import TrainingError
+        from mmlite.training.checkpoints import CheckpointError, CheckpointWarning, WriteError
 
         rank = os.environ.get("RANK", "") if os.environ.get("WORLD_SIZE", "1") != "1" else ""
         who = f"mmlite, process {rank}" if rank else "mmlite"
@@ -667,7 +667,7 @@ def train(options: argparse.Namespace) -> int:
         if first:
             print("\n".join(lines))
         return 0
-    from mmlite import runs
+    from mmlite.experiments import runs
 
     run = runs.train(
         recipe,
@@ -698,7 +698,7 @@ def several() -> bool:
 
 def _recipe(options: argparse.Namespace):
     """Return the recipe with the numbers that the command line gives in place of its own."""
-    from mmlite.recipes import RECIPES, numbers
+    from mmlite.experiments.recipes import RECIPES, numbers
 
     if options.schedule and options.method != "metamask":
         raise ValueError(f"--schedule is of --method metamask, and {options.method} has none")
@@ -712,11 +712,11 @@ def _recipe(options: argparse.Namespace):
 
 def plan(recipe, options: argparse.Namespace) -> list[str]:
     """Return the lines of a dry run: every number of the run, and what is in its folder."""
-    from mmlite.checkpoints import exists
     from mmlite.data import device
-    from mmlite.processes import shard_sizes
-    from mmlite.recipes import METHODS, numbers
-    from mmlite.runs import CHECKPOINT
+    from mmlite.distributed import shard_sizes
+    from mmlite.experiments.recipes import METHODS, numbers
+    from mmlite.experiments.runs import CHECKPOINT
+    from mmlite.training.checkpoints import exists
 
     before = "" if recipe.background is None else f", backgrounds of strength {recipe.background:g}"
     schedule = f", schedule {options.schedule or 'paper'}" if options.method == "metamask" else ""
@@ -750,7 +750,7 @@ def plan(recipe, options: argparse.Namespace) -> list[str]:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Print the accuracies of a checkpoint."""
-    from mmlite import runs
+    from mmlite.experiments import runs
 
     print(runs.evaluate(options.checkpoint, tell=print).table())
     return 0
@@ -758,7 +758,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def bench(options: argparse.Namespace) -> int:
     """List the benchmarks, or run one and return its exit code."""
-    from mmlite.classroom import find_course
+    from mmlite.course.notebooks import find_course
 
     folder = find_course() / "benchmarks"
     scripts = {path.stem: path for path in sorted(folder.glob("*.py")) if path.stem != "common"}

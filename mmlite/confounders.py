@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmlite import checks
 from mmlite.evaluation import alike, check_labelled, frozen, largest, vote
+from mmlite.support import checks
 
 MASKS_AT_ONCE = 128
 QUERIES_AT_ONCE = 2**21  # similarities held at once: 8 MB stay in a processor's cache

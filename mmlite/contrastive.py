@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmlite import checks, processes
+from mmlite import distributed
+from mmlite.support import checks
 
 # A shorter vector counts as one without direction: a loss refuses it where it can see it, and
 # elsewhere the gradient stays below 1e7 instead of growing without bound.
@@ -31,7 +32,7 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.2) -> Tensor:
 
     Computed in float32 (float64 for float64 input), also under autocast, through a log-softmax, so
     it neither overflows at a small τ nor loses half-precision input. Within
-    `mmlite.processes.one_batch` it is the loss of all processes' images together.
+    `mmlite.distributed.sharded_batch` it is the loss of all processes' images together.
 
     Args:
         z1, z2: projections of the two views, float [N, P], N >= 2; row i of both is image i.
@@ -48,7 +49,7 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.2) -> Tensor:
     check_pair("nt_xent", z1, z2)
     temperature = check_temperature(temperature)
     n = len(z1)
-    if processes.shared():
+    if distributed.is_sharded():
         return _nt_xent_of_all(z1, z2, temperature)
     with torch.autocast(z1.device.type, enabled=False):
         z = torch.cat([_unit_rows(z1, "z1"), _unit_rows(z2, "z2")])
@@ -60,17 +61,19 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.2) -> Tensor:
 
 def _nt_xent_of_all(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     """Return the loss over the images of all processes: each process's rows against all rows."""
-    count, start = processes.whole_size(len(z1)), processes.first_row()
+    count, start = distributed.global_size(len(z1)), distributed.shard_start()
     with torch.autocast(z1.device.type, enabled=False):
         u1, u2 = _unit_rows(z1, "z1"), _unit_rows(z2, "z2")
-        everyone = torch.cat([processes.rows_of_all(u1), processes.rows_of_all(u2)])  # [2N, P]
+        everyone = torch.cat(
+            [distributed.all_gather_rows(u1), distributed.all_gather_rows(u2)]
+        )  # [2N, P]
         similarity = torch.cat([u1, u2]) @ everyone.T / temperature  # [2n, 2N]
         own = start + torch.arange(len(z1), device=z1.device)
         own = torch.cat([own, own + count])
         similarity = similarity.scatter(1, own[:, None], -torch.inf)
         partner = (own + count) % (2 * count)
         of_own = F.cross_entropy(similarity, partner, reduction="sum")
-        return processes.total(of_own) / (2 * count)
+        return distributed.all_reduce_sum(of_own) / (2 * count)
 
 
 def alignment(z1: Tensor, z2: Tensor, alpha: float = 2.0) -> Tensor:
@@ -200,7 +203,7 @@ def check_pair(
             f"{name} takes {labels[0]} and {labels[1]} of one shape [N, P], "
             f"got {list(z1.shape)} and {list(z2.shape)}"
         )
-    if processes.whole_size(len(z1)) < least:
+    if distributed.global_size(len(z1)) < least:
         raise ValueError(
             f"{name} needs at least {least} images to compare, got N = {len(z1)}; "
             "is the last batch of an epoch smaller than the others?"

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmlite import checks
+from mmlite.support import checks
 
 FASHION_CLASSES = (
     "T-shirt/top",

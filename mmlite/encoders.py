@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmlite import checks
 from mmlite.data import ImageSet
+from mmlite.support import checks
 from mmlite.views import check_range
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmlite import checks
+from mmlite.support import checks
 
 Reader = TypeVar("Reader", bound=Callable)
 CHUNK = 2**25  # similarities held at once: 134 MB in float32

@@ -8,8 +8,9 @@ numbers that say how many dimensions a representation really uses.
 import torch
 from torch import Tensor
 
-from mmlite import checks, processes
+from mmlite import distributed
 from mmlite.contrastive import check_finite, check_pair
+from mmlite.support import checks
 
 
 def cross_correlation(z1: Tensor, z2: Tensor) -> Tensor:
@@ -18,7 +19,7 @@ def cross_correlation(z1: Tensor, z2: Tensor) -> Tensor:
     C_{ij} = Σ_b z1_{bi} z2_{bj} / ( √(Σ_b z1_{bi}²) √(Σ_b z2_{bj}²) ) with both centred over the
     batch (Zbontar et al. 2021, equation 2). A dimension that is constant over the batch has
     correlation 0 with everything, and no gradient. Computed in float32 (float64 for float64 input).
-    Within `mmlite.processes.one_batch` the sums run over all processes' images.
+    Within `mmlite.distributed.sharded_batch` the sums run over all processes' images.
 
     Args:
         z1, z2: projections of the two views, float [N, P], N >= 2; row i of both is image i.
@@ -33,7 +34,9 @@ def cross_correlation(z1: Tensor, z2: Tensor) -> Tensor:
     check_pair("cross_correlation", z1, z2)
     z1, z2 = _of_one_type(z1, z2)
     with torch.autocast(z1.device.type, enabled=False):
-        return processes.total(_standard_columns(z1, "z1").T @ _standard_columns(z2, "z2"))
+        return distributed.all_reduce_sum(
+            _standard_columns(z1, "z1").T @ _standard_columns(z2, "z2")
+        )
 
 
 def barlow_twins(z1: Tensor, z2: Tensor, off_diagonal: float = 5e-3) -> Tensor:
@@ -58,11 +61,11 @@ def barlow_twins(z1: Tensor, z2: Tensor, off_diagonal: float = 5e-3) -> Tensor:
     z1, z2 = _of_one_type(z1, z2)
     with torch.autocast(z1.device.type, enabled=False):
         u1, u2 = _standard_columns(z1, "z1"), _standard_columns(z2, "z2")
-        own = processes.total((u1 * u2).sum(0))  # the diagonal of C
-        if n < dim and not processes.shared():
+        own = distributed.all_reduce_sum((u1 * u2).sum(0))  # the diagonal of C
+        if n < dim and not distributed.is_sharded():
             squares = (u1 @ u1.T * (u2 @ u2.T)).sum()
         else:
-            squares = processes.total(u1.T @ u2).square().sum()
+            squares = distributed.all_reduce_sum(u1.T @ u2).square().sum()
         # rounding can leave the difference a hair below 0
         others = (squares - own.square().sum()).clamp(min=0)
         return (1 - own).square().sum() + off_diagonal * others
@@ -139,11 +142,13 @@ def _standard_columns(z: Tensor, name: str) -> Tensor:
     z = z.to(torch.promote_types(z.dtype, torch.float32))
     check_finite(z.detach().abs().amax(1, keepdim=True), name)
     # A constant factor against overflow; neither the correlation nor its gradient sees it.
-    largest = processes.greatest(z.detach().abs().amax(0))
+    largest = distributed.all_reduce_max(z.detach().abs().amax(0))
     z = z / torch.where(largest > 0, largest, 1)
-    count = processes.whole_size(len(z))
-    centred = z - (processes.total(z.sum(0)) / count if processes.shared() else z.mean(0))
-    squared = processes.total(centred.square().sum(0))
+    count = distributed.global_size(len(z))
+    centred = z - (
+        distributed.all_reduce_sum(z.sum(0)) / count if distributed.is_sharded() else z.mean(0)
+    )
+    squared = distributed.all_reduce_sum(centred.square().sum(0))
     # what rounding leaves of a constant column whose largest entry is 1
     constant = squared.detach() <= count * (8 * torch.finfo(z.dtype).eps) ** 2
     return centred * torch.where(constant, 0, torch.where(constant, 1, squared).rsqrt())

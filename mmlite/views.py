@@ -20,7 +20,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmlite import checks, processes
+from mmlite import distributed
+from mmlite.support import checks
 
 # RGB to YIQ (NTSC). The first row is the grey of ITU-R 601, which torchvision and PIL use too.
 YIQ = torch.tensor(
@@ -111,11 +112,11 @@ class TwoViews:
         source = generator.device if generator is not None else images.device
         # of several processes that hold one batch each draws for all, so that their number does
         # not change the views
-        count = processes.whole_size(len(images))
+        count = distributed.global_size(len(images))
         # only from pinned memory is a copy to a GPU free of waiting
         pinned = source.type == "cpu" and images.is_cuda
         u = torch.rand(2, DRAWS, count, generator=generator, device=source, pin_memory=pinned)
-        u = processes.own_share(u, dim=2)
+        u = distributed.local_shard(u, dim=2)
         u = u.to(images.device, non_blocking=True)
         # a crop is a matrix product, which autocast would compute in half precision
         with torch.autocast(images.device.type, enabled=False):

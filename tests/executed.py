@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 
-from mmlite.claims import masked
+from mmlite.course.claims import masked
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = 1800  # seconds a cell may take on a busy machine

@@ -13,9 +13,10 @@ import torch
 from pretend import DEVICE, WAITS, Pretend
 
 import mmlite
-from mmlite import data, runs, training
+from mmlite import data, training
+from mmlite.experiments import runs
+from mmlite.experiments.recipes import RECIPES
 from mmlite.metamask.gradient import METHODS
-from mmlite.recipes import RECIPES
 
 CPU = torch.device("cpu")
 TRAINED = [

@@ -21,8 +21,8 @@ import torch
 from nbformat.v4 import new_code_cell, new_notebook
 
 from mmlite import __version__, cli
-from mmlite.checkpoints import alone
-from mmlite.classroom import LessonError
+from mmlite.course.notebooks import LessonError
+from mmlite.training.checkpoints import alone
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -366,7 +366,7 @@ def test_a_disk_that_is_full_stops_a_run_with_exit_code_1(tmp_path, capsys, monk
 
 
 def test_a_run_that_stops_on_the_way_is_a_sentence_and_exit_code_1(tmp_path, capsys, monkeypatch):
-    from mmlite import runs
+    from mmlite.experiments import runs
 
     def stop(*arguments, **options):
         raise KeyboardInterrupt

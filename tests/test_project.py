@@ -75,7 +75,7 @@ def test_every_file_and_command_that_the_readme_names_exists():
 
 
 def test_the_readmes_costs_are_the_lessons():
-    from mmlite.classroom import read_notebook
+    from mmlite.course.notebooks import read_notebook
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for path in sorted((ROOT / "lessons").glob("*.ipynb")):
@@ -92,42 +92,46 @@ def test_the_tests_mirror_the_library():
     assert modules - {"datasets"} <= tests
 
 
-ORDER = [
-    "torchrun",
-    "reach",
-    "rng",
-    "checks",
-    "costs",
-    "processes",
-    "data",
-    "norms",
-    "views",
-    "encoders",
-    "contrastive",
-    "redundancy",
-    "evaluation",
-    "confounders",
-    "metamask",
-    "memory",
-    "modes",
-    "storable",
-    "checkpoints",
-    "training",
-]
+# each imports only from itself and those before it
+ORDER = (
+    *("support", "distributed", "data", "views", "encoders", "contrastive", "redundancy"),
+    *("evaluation", "confounders", "metamask", "training", "experiments", "course", "exercises"),
+    *("grading", "cli"),
+)
+
+
+def imported(path: Path) -> set[str]:
+    """Return what a file of the library imports of the library, at its head or later."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.startswith("mmlite.")}
+
+
+def files_of(*place: str) -> list[Path]:
+    path = ROOT.joinpath("mmlite", *place)
+    return sorted(path.rglob("*.py")) or [path.with_suffix(".py")]
 
 
 @pytest.mark.parametrize("name", ORDER)
-def test_a_module_imports_only_from_those_before_it(name):
-    package = ROOT / "mmlite" / name
-    files = sorted(package.glob("*.py")) or [package.with_suffix(".py")]
-    imported = set()
-    for node in (n for path in files for n in ast.walk(ast.parse(path.read_text("utf-8")))):
-        if isinstance(node, ast.Import):
-            imported |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            imported |= {f"{node.module}.{alias.name}" for alias in node.names}
-    ours = {one.split(".")[1] for one in imported if one.startswith("mmlite.")}
-    assert ours - {name} <= set(ORDER[: ORDER.index(name)])
+def test_a_part_imports_only_from_those_before_it(name):
+    ours = {one.split(".")[1] for path in files_of(name) for one in imported(path)}
+    assert ours - {name, "__version__"} <= set(ORDER[: ORDER.index(name)])
+
+
+def test_the_order_is_of_all_parts():
+    parts = {path.stem for path in (ROOT / "mmlite").glob("[a-z]*.py")}
+    parts |= {path.parent.name for path in (ROOT / "mmlite").glob("*/__init__.py")}
+    assert parts - {"datasets"} == set(ORDER)
+
+
+def test_what_runs_beside_an_answer_imports_nothing_that_holds_one():
+    for path in [*files_of("grading", "guest"), *files_of("grading", "wire")]:
+        for name in imported(path):
+            assert name.startswith(("mmlite.grading.guest.", "mmlite.grading.wire")), (path, name)
 
 
 def test_nothing_large_and_no_lock_file_is_tracked():
@@ -165,8 +169,8 @@ def test_modules_are_there_without_an_import_of_their_own():
         ("import mmlite; dir(mmlite)", ["torch", "numpy", "scipy"]),
         ("import mmlite.evaluation, mmlite.confounders", ["scipy", "torchvision", "matplotlib"]),
         ("import mmlite; mmlite.fit", ["scipy", "torchvision", "matplotlib"]),
-        ("import mmlite.runs", ["scipy", "matplotlib", "nbformat"]),
-        ("import mmlite.classroom", ["torch", "nbformat", "nbclient"]),
+        ("import mmlite.experiments.runs", ["scipy", "matplotlib", "nbformat"]),
+        ("import mmlite.course.notebooks", ["torch", "nbformat", "nbclient"]),
     ],
 )
 def test_an_import_brings_only_what_it_needs(code, unwanted):

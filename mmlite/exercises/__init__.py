@@ -19,7 +19,7 @@ from torch import Generator, Tensor
 from mmlite import data
 
 Case = tuple[Any, ...]
-STUB = "{} is yours to write"  # what the stubs of `mmlite.handout` say
+STUB = "{} is yours to write"  # what the stubs of `mmlite.course.build` say
 # The grader judges in threads, and forward mode is one to a process: so one thread at a time runs
 # what is ours. Nobody waits for a student's process meanwhile.
 OURS = threading.RLock()

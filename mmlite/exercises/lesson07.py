@@ -3,9 +3,9 @@
 import torch
 from torch import Generator, Tensor
 
-from mmlite import costs
-from mmlite.costs import NUMBER, Cost, Limits
 from mmlite.exercises import Exercise, Mistake
+from mmlite.experiments import costs
+from mmlite.experiments.costs import NUMBER, Cost, Limits
 
 
 def _whole(generator: Generator, low: int, high: int) -> int:
@@ -218,7 +218,7 @@ def _around_plain_mean(counts, means, variances):
 
 
 def ring_seconds(message: float, processes: int, bandwidth: float, latency: float) -> float:
-    """Return the seconds of a ring all-reduce: see `mmlite.costs.ring_seconds`."""
+    """Return the seconds of a ring all-reduce: see `mmlite.experiments.costs.ring_seconds`."""
     return costs.ring_seconds(message, processes, bandwidth, latency)
 
 

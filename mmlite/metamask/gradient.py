@@ -8,7 +8,7 @@ import functools
 import torch
 from torch import Tensor, nn
 
-from mmlite import checks, processes
+from mmlite import distributed
 from mmlite.contrastive import nt_xent
 from mmlite.metamask.checkpointing import without_checkpointing
 from mmlite.metamask.mask import DimensionalMask, Loss, Views, check_parts, check_views
@@ -21,6 +21,7 @@ from mmlite.metamask.objective import (
     told_what_lacks,
 )
 from mmlite.metamask.tangents import check_same
+from mmlite.support import checks
 
 METHODS = ("exact", "unrolled", "finite-difference", "first-order")
 
@@ -75,7 +76,7 @@ def meta_gradient(
 
     J(w) = L(θ′(w), w) with θ′(w) = θ − η ∇θ L(θ, w) (Li et al. 2022, the meta step of figure 3; the
     derivation stands in `mmlite.metamask`). Modules run in the mode they are in. Within
-    `mmlite.processes.one_batch` it is the gradient for the images of all processes.
+    `mmlite.distributed.sharded_batch` it is the gradient for the images of all processes.
 
     Parameters, gradients, buffers and random states are left as they were, and each pass begins
     with the same ones: torch's generators, `random`, NumPy's global one, those that the modules or
@@ -146,8 +147,10 @@ def _unrolled(objective: Objective, x: Tensor, outer_x: Tensor, lr: float) -> Te
     inner = objective.gradients(theta, x, create_graph=True)
     objective.check_repeats(theta, x, inner)
     gradient = inner.gradient
-    if processes.shared():  # the mean again, but with its graph
-        gradient = {n: processes.total(g) / processes.count() for n, g in gradient.items()}
+    if distributed.is_sharded():  # the mean again, but with its graph
+        gradient = {
+            n: distributed.all_reduce_sum(g) / distributed.world_size() for n, g in gradient.items()
+        }
     virtual = objective.step(theta, gradient, lr)
     with without_checkpointing(), told_what_lacks("the network", 'method="exact"'):
         value = objective.at(virtual, lambda: objective.read(w, objective.represent(outer_x)))

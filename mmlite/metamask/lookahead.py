@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mmlite import checks, processes
+from mmlite import distributed
 from mmlite.contrastive import nt_xent
 from mmlite.metamask.checkpointing import without_checkpointing
 from mmlite.metamask.mask import DimensionalMask, Loss, halves
@@ -26,7 +26,8 @@ from mmlite.metamask.objective import (
 from mmlite.metamask.steps import MakeViews, MetaMask
 from mmlite.metamask.tangents import Kept, KeptConvolutions, check_same
 from mmlite.redundancy import barlow_twins
-from mmlite.rng import RngState, own_generators
+from mmlite.support import checks
+from mmlite.support.rng import RngState, own_generators
 
 
 @dataclass
@@ -58,9 +59,9 @@ class _Step:
     def state_dict(self) -> dict[str, Any]:
         """Return all but the graph and what is kept, which can be made anew; of all processes."""
         return {
-            "x": torch.cat([processes.rows_of_all(x) for x in self.x.chunk(2)]),
-            "h": torch.cat([processes.rows_of_all(h) for h in self.h.chunk(2)]),
-            "draws": processes.of_each(self.draws.state_dict()),
+            "x": torch.cat([distributed.all_gather_rows(x) for x in self.x.chunk(2)]),
+            "h": torch.cat([distributed.all_gather_rows(h) for h in self.h.chunk(2)]),
+            "draws": distributed.all_gather_objects(self.draws.state_dict()),
             "w": self.heads.w.detach(),
             "clipped": None if self.clipped is None else vars(self.clipped),
             **{name: getattr(self, name) for name in ("buffers", "theta", "derivative")},
@@ -299,7 +300,7 @@ class LookaheadMetaMask(MetaMask):
 
         Of one process on a CPU: of several each knows its own gradient, not yet their mean.
         """
-        if self.mask.w.device.type != "cpu" or processes.count() > 1:
+        if self.mask.w.device.type != "cpu" or distributed.world_size() > 1:
             return
         for name, g in self.known.items():
             p = objective.originals.get(name)
@@ -329,11 +330,11 @@ class LookaheadMetaMask(MetaMask):
         device = self.mask.w.device
         # more processes than wrote it, whose modules draw numbers, begin as the first
         drawn = state["draws"]
-        drawn = drawn[processes.rank() if processes.rank() < len(drawn) else 0]
+        drawn = drawn[distributed.rank() if distributed.rank() < len(drawn) else 0]
         draws = RngState.from_state_dict(drawn, device, own_generators(self.encoder))
         kept = {n: _on_device(value, device) for n, value in state.items() if n != "draws"}
         x, h = (
-            torch.cat([processes.own_share(half) for half in kept[name].chunk(2)])
+            torch.cat([distributed.local_shard(half) for half in kept[name].chunk(2)])
             for name in ("x", "h")
         )
         objective = self._objective()

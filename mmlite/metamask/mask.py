@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmlite import checks
 from mmlite.contrastive import nt_xent
+from mmlite.support import checks
 
 Views = tuple[Tensor, Tensor]
 Loss = Callable[[Any, Any], Tensor]

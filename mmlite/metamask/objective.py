@@ -21,13 +21,13 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _NormBase
 
-from mmlite import processes
+from mmlite import distributed
 from mmlite.encoders import uncompiled
 from mmlite.metamask.checkpointing import without_checkpointing
 from mmlite.metamask.mask import halves
 from mmlite.metamask.tangents import FusedTangents, Kept, check_same
-from mmlite.reach import held_by
-from mmlite.rng import RngState, own_generators
+from mmlite.support.reach import held_by
+from mmlite.support.rng import RngState, own_generators
 
 Parameters = dict[str, Tensor]
 T = TypeVar("T")
@@ -359,8 +359,8 @@ def gradient_of(value: Tensor, of: Parameters, **options) -> Parameters:
 
 def averaged(*gradients: Tensor) -> Tensor:
     """Make gradients those of the whole batch, in place, and return the first of them."""
-    if processes.shared():
-        processes.average(gradients)
+    if distributed.is_sharded():
+        distributed.all_reduce_mean(gradients)
     return gradients[0]
 
 

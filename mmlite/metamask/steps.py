@@ -7,11 +7,11 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
-from mmlite import checks
 from mmlite.contrastive import nt_xent
 from mmlite.metamask.gradient import METHODS, check_virtual_lr, meta_gradient
 from mmlite.metamask.mask import DimensionalMask, Loss, Views, check_parts, halves
 from mmlite.redundancy import barlow_twins
+from mmlite.support import checks
 
 MakeViews = Callable[[Tensor, Generator], Views]
 

@@ -8,9 +8,9 @@ import corpus
 import pytest
 
 from mmlite.exercises import all_exercises
-from mmlite.grading import batch
-from mmlite.grading.remote import Settings
-from mmlite.grading.submissions import find_submissions
+from mmlite.grading.host import batch
+from mmlite.grading.host.remote import Settings
+from mmlite.grading.host.submissions import find_submissions
 
 ROOT = Path(__file__).resolve().parents[2]
 LESSONS = {"01": "contrastive", "02": "redundancy", "03": "confounders"}

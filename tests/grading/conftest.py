@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from mmlite.classroom import LessonError
-from mmlite.grading.sandbox import ISOLATIONS, Sandbox
+from mmlite.course.notebooks import LessonError
+from mmlite.grading.host.sandbox import ISOLATIONS, Sandbox
 
 
 @pytest.fixture(scope="module")

@@ -30,9 +30,9 @@ from classes import (
 )
 
 from mmlite import cli
-from mmlite.classroom import LessonError
-from mmlite.grading import batch
-from mmlite.grading.remote import GraderFault, Settings
+from mmlite.course.notebooks import LessonError
+from mmlite.grading.host import batch
+from mmlite.grading.host.remote import GraderFault, Settings
 
 
 def test_a_rerun_changes_nothing_and_marks_only_what_changed(tmp_path, box):

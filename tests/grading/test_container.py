@@ -17,9 +17,10 @@ import pytest
 import torch
 from classes import LESSONS, QUICK, ROOT
 
-from mmlite.classroom import LessonError
-from mmlite.grading import batch, container, sandbox, selfcheck, wire
-from mmlite.grading.remote import Settings, Worker
+from mmlite.course.notebooks import LessonError
+from mmlite.grading import wire
+from mmlite.grading.host import batch, container, sandbox, selfcheck
+from mmlite.grading.host.remote import Settings, Worker
 
 
 def test_a_container_has_no_network_no_course_and_limits():

@@ -17,12 +17,13 @@ import pytest
 import scipy
 from classes import LESSONS, QUICK, ROOT, common_files, leftovers
 
-from mmlite.classroom import LessonError
-from mmlite.grading import batch, keeper, landlock, mounts, sandbox, trial, usage, zygote
-from mmlite.grading.keeper import Plan
-from mmlite.grading.limits import Limits
-from mmlite.grading.remote import GraderFault
-from mmlite.grading.sandbox import ISOLATIONS, Sandbox
+from mmlite.course.notebooks import LessonError
+from mmlite.grading.guest import keeper, landlock, mounts, usage, zygote
+from mmlite.grading.guest.keeper import Plan
+from mmlite.grading.guest.limits import Limits
+from mmlite.grading.host import batch, sandbox, trial
+from mmlite.grading.host.remote import GraderFault
+from mmlite.grading.host.sandbox import ISOLATIONS, Sandbox
 
 
 @dataclass

@@ -1,14 +1,38 @@
 """What of the library an answer may use."""
 
+import ast
+import itertools
 import re
 
 import pytest
-from classes import EXERCISES
+from classes import EXERCISES, ROOT
 
-from mmlite.grading import library
+from mmlite.grading.host import library
+
+LESSONS = sorted({exercise.id[:2] for exercise in EXERCISES})
 
 
-@pytest.mark.parametrize("lesson", sorted({exercise.id[:2] for exercise in EXERCISES}))
+def modules() -> set[str]:
+    """Return the names of all modules of the library, without `mmlite.`."""
+    paths = (ROOT / "mmlite").rglob("*.py")
+    parts = [path.relative_to(ROOT / "mmlite").with_suffix("").parts for path in paths]
+    return {".".join(part for part in names if part != "__init__") for names in parts}
+
+
+def imported(source: str) -> set[str]:
+    """Return the modules of the library that a source names in its imports, at any depth."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("mmlite"):
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            known = {name for name in whole if name.removeprefix("mmlite.") in modules()}
+            found |= known if known and known == whole else {node.module, *known}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.startswith("mmlite")}
+    return found
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
 def test_no_reference_is_sent_to_the_sandbox(lesson):
     sources = "\n".join(library.library(lesson).values())
     sentences = library.withheld(lesson)
@@ -20,7 +44,30 @@ def test_no_reference_is_sent_to_the_sandbox(lesson):
     assert "Mistake(" not in sources
 
 
-def test_earlier_lessons_functions_are_there():
-    assert "mmlite.contrastive" in library.library("02")
-    assert "mmlite.redundancy" not in library.library("02")
-    assert "mmlite.redundancy" in library.library("03")
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_what_is_sent_imports_only_what_is_sent(lesson):
+    sent = library.library(lesson)
+    for name, source in sent.items():
+        assert imported(source) <= sent.keys(), name
+
+
+def test_every_module_is_sent_at_some_time_or_never():
+    """A file that is moved or new cannot disappear from what answers may import without a word."""
+    never = {
+        name
+        for name in modules()
+        if any(name == away or name.startswith(f"{away}.") for away in library.NEVER)
+    }
+    assert modules() - never == set(library.FROM)
+    assert not never & set(library.FROM)
+    assert {name for name in library.NEVER if name not in modules()} == set()
+
+
+def test_no_later_lesson_gets_less():
+    sent = [set(library.library(lesson)) for lesson in LESSONS]
+    assert all(before <= after for before, after in itertools.pairwise(sent))
+    assert "mmlite.contrastive" not in sent[0]
+    assert "mmlite.contrastive" in sent[1]
+    assert "mmlite.redundancy" not in sent[1]
+    assert "mmlite.redundancy" in sent[2]
+    assert "mmlite.metamask.gradient" in sent[-1]

@@ -8,7 +8,7 @@ import pytest
 from classes import ROOT
 
 from mmlite.exercises import all_exercises
-from mmlite.grading import cells, notebook
+from mmlite.grading.guest import cells, notebook
 
 
 def read(*sources: str, name: str = "f") -> list[notebook.Statement]:

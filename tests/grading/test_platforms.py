@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 import pytest
 from classes import LESSONS, make, names
 
-from mmlite.grading.platforms import gradescope, named
-from mmlite.grading.submissions import find_submissions
+from mmlite.grading.host.platforms import gradescope, named
+from mmlite.grading.host.submissions import find_submissions
 
 NAMES = [
     "Ada Lovelace",

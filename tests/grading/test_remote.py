@@ -13,8 +13,9 @@ import torch
 from classes import EXERCISES, QUICK
 
 from mmlite.exercises import judge
-from mmlite.grading import marking, wire
-from mmlite.grading.remote import AnswerError, Worker
+from mmlite.grading import wire
+from mmlite.grading.host import marking
+from mmlite.grading.host.remote import AnswerError, Worker
 
 
 @contextlib.contextmanager
@@ -25,7 +26,7 @@ def answering(function, replies=None):
     far = wire.Channel(other, other)
 
     def serve():
-        from mmlite.grading.worker import _answer, _reply
+        from mmlite.grading.guest.worker import _answer, _reply
 
         with contextlib.suppress(wire.ClosedError):
             while True:

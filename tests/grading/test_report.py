@@ -9,8 +9,8 @@ from urllib.parse import unquote
 import pytest
 
 from mmlite.exercises import find
-from mmlite.grading import record as records
-from mmlite.grading import report
+from mmlite.grading.host import record as records
+from mmlite.grading.host import report
 
 
 def record_of(*students: str) -> dict:

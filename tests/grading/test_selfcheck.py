@@ -4,8 +4,8 @@ import pytest
 from classes import ROOT
 
 from mmlite import cli
-from mmlite.classroom import LessonError
-from mmlite.grading import selfcheck
+from mmlite.course.notebooks import LessonError
+from mmlite.grading.host import selfcheck
 
 MASTERS = sorted((ROOT / "solutions").glob("*.ipynb"))
 

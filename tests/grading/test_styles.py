@@ -220,7 +220,7 @@ def test_what_was_not_run_is_told_with_its_place(box):
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="this Python reads such f-strings")
 def test_a_newer_pythons_syntax_is_called_that():
-    from mmlite.grading import cells
+    from mmlite.grading.guest import cells
 
     text = "def f(x):\n    return f'{\"a\" if x else f\"{x!r:{'>'}}\"}' + f'{'x'}'"
     (note,) = cells.read(corpus.notebook(text), {"f"}).notes
@@ -249,7 +249,7 @@ def f(theta, w, x, y, lr):
 
 def test_what_check_returns_is_derived_as_in_a_notebook(box):
     from mmlite.exercises import find
-    from mmlite.grading import marking
+    from mmlite.grading.host import marking
 
     reference = find("04.2").reference
     given = [

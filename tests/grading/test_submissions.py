@@ -6,9 +6,9 @@ import zipfile
 import pytest
 from classes import LESSONS, ROOT, Instead, make, names, run_class, small_class
 
-from mmlite.classroom import LessonError
-from mmlite.grading.files import SubmissionError
-from mmlite.grading.submissions import find_submissions
+from mmlite.course.notebooks import LessonError
+from mmlite.grading.host.files import SubmissionError
+from mmlite.grading.host.submissions import find_submissions
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,526 @@
+"""Pictures with alternative text, in one look for the whole course.
+
+Each function returns a `Picture`, which a notebook shows as an image whose `alt` a screen reader
+speaks. Colours are those of Okabe and Ito (2008), told apart by colour-blind eyes; the background
+is opaque, so a picture reads the same in a dark notebook. Nothing here touches pyplot or changes
+a setting outside the figure.
+"""
+
+import base64
+import html
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
+
+import matplotlib as mpl
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from mmlite.data import ImageSet, check_image_set, plant_background
+from mmlite.experiments.costs import Limits
+from mmlite.support import checks
+from mmlite.views import TwoViews, check_range
+
+MARKERS = "os^Dvx*"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LOOK = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": mpl.cycler(color=COLOURS),
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "axes.axisbelow": True,
+    "figure.facecolor": "white",
+    "legend.frameon": False,
+}
+DOTS_PER_INCH = 80
+
+
+class Picture:
+    """A figure drawn once, with its alternative text.
+
+    Attributes:
+        png: the image's bytes.
+        alt: what the picture shows, in a sentence.
+    """
+
+    def __init__(self, figure: Figure, alt: str) -> None:
+        checks.instance("figure", figure, Figure, "a matplotlib Figure")
+        if not checks.text("alt", alt).strip():
+            raise ValueError("a picture needs alternative text: say in a sentence what it shows")
+        self.alt = alt
+        buffer = io.BytesIO()
+        FigureCanvasAgg(figure)
+        figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight")
+        self.png = buffer.getvalue()
+
+    def save(self, path: str | Path) -> None:
+        """Write the picture as a PNG file."""
+        checks.path("path", path).write_bytes(self.png)
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+        # JupyterLab drops the alt text of image/png outputs, so the picture goes in as HTML.
+        code = base64.b64encode(self.png).decode()
+        return {
+            "text/html": f'<img alt="{html.escape(self.alt)}" src="data:image/png;base64,{code}">',
+            "text/plain": f"Picture: {self.alt}",
+        }
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _texts(**named: str) -> None:
+    for name, value in named.items():
+        checks.text(name, value)
+
+
+def _mapping(name: str, value: Mapping, empty: bool = False) -> None:
+    """Raise a ValueError unless it is a mapping from names, and not an empty one."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise checks.wrong(name, "a mapping from names", value)
+    if not value and not empty:
+        raise checks.wrong(name, "a mapping with at least one entry", value)
+
+
+def _numbers(name: str, values: Sequence[float]) -> list[float]:
+    """Return the numbers of a list, tuple, array or tensor; NaN leaves a gap in a line."""
+    listed = values.tolist() if hasattr(values, "tolist") else values
+    if isinstance(listed, str) or not isinstance(listed, (Sequence, range)):
+        raise checks.wrong(name, "a list of numbers", values)
+    return [
+        value if value != value else checks.real(f"an entry of {name}", value, finite=False)
+        for value in listed
+    ]
+
+
+def _pair(name: str, value: tuple) -> tuple:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise checks.wrong(name, "a pair", value)
+    return tuple(value)
+
+
+def _array(name: str, values: Tensor):
+    """Return a tensor [M] as NumPy's array, whatever its precision and place.
+
+    Raises:
+        ValueError: it is no such tensor, or holds NaN or infinities, which a picture leaves out in
+            silence.
+    """
+    if not isinstance(values, Tensor) or values.dim() != 1 or values.is_complex():
+        raise checks.wrong(name, "a tensor of numbers [M]", values)
+    values = values.detach().cpu()
+    values = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
+    if not bool(values.isfinite().all()):
+        raise ValueError(f"there is NaN or an infinity in {name}, which cannot be drawn")
+    return values.numpy()
+
+
+def image_grid(
+    images: Tensor, columns: int, alt: str, titles: Sequence[str] = (), scale: float = 0.8
+) -> Picture:
+    """Show images [N, C, H, W], uint8 or float in 0..1, row by row; C = 1 or 3.
+
+    Args:
+        images: the images.
+        columns: images in a row.
+        alt: alternative text.
+        titles: a line above each image; fewer titles than images leave the rest bare.
+        scale: an image's side in inches.
+
+    Raises:
+        ValueError: the images have another shape, type or range, or there is no column.
+    """
+    checks.tensor("images", images, "a tensor [N, C, H, W]")
+    columns, scale = checks.whole("columns", columns, 1), checks.real("scale", scale, above=0)
+    if isinstance(titles, str) or not isinstance(titles, Sequence):
+        raise checks.wrong("titles", "a list of strings", titles)
+    _texts(alt=alt, **{f"titles[{i}]": title for i, title in enumerate(titles)})
+    if images.dim() != 4 or images.shape[1] not in (1, 3) or not images.numel():
+        raise ValueError(
+            f"image_grid takes images [N, C, H, W] with C = 1 or 3, got {list(images.shape)}"
+        )
+    if images.dtype != torch.uint8 and not checks.is_float(images):
+        raise ValueError(f"images must be uint8 or float, got {images.dtype}")
+    pixels = images.detach().cpu()
+    pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
+    check_range(pixels)
+    pixels = pixels.clamp(0, 1).permute(0, 2, 3, 1)
+    rows = math.ceil(len(pixels) / columns)
+    with mpl.rc_context(LOOK):
+        tall = scale * (1.25 if titles else 1.05)
+        figure = Figure(figsize=(columns * scale, rows * tall), layout="constrained")
+        for index, pixel in enumerate(pixels):
+            axes = figure.add_subplot(rows, columns, index + 1)
+            shown = pixel if pixel.shape[2] == 3 else pixel[..., 0]
+            axes.imshow(shown.numpy(), cmap="gray", vmin=0, vmax=1)
+            axes.set_axis_off()
+            if index < len(titles):
+                axes.set_title(titles[index], fontsize=8, pad=2)
+        return Picture(figure, alt)
+
+
+def matrices(named: Mapping[str, Tensor], alt: str, least: float = -1.0) -> Picture:
+    """Show matrices side by side in one scale of colours, from `least` (−1 or 0) to 1.
+
+    Args:
+        named: the matrices [D, E] by their titles.
+        alt: alternative text.
+        least: −1 for correlations, drawn from blue through white to red; 0 for shares, drawn from
+            white to blue.
+
+    Raises:
+        ValueError: an argument is another thing.
+    """
+    _mapping("named", named)
+    _texts(alt=alt)
+    least = checks.real("least", least, least=-1, most=0)
+    for matrix in named.values():
+        if not isinstance(matrix, Tensor) or matrix.dim() != 2 or matrix.is_complex():
+            raise checks.wrong("each of named", "a tensor [D, E]", matrix)
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(2.6 * len(named) + 0.7, 2.9), layout="constrained")
+        axes = figure.subplots(1, len(named), squeeze=False)[0]
+        for one, (title, matrix) in zip(axes, named.items(), strict=True):
+            colours = "RdBu_r" if least < 0 else "Blues"
+            pixels = matrix.detach().cpu().float().numpy()
+            shown = one.imshow(pixels, cmap=colours, vmin=least, vmax=1, interpolation="nearest")
+            one.set_title(title, fontsize=9)
+            one.grid(False)
+        figure.colorbar(shown, ax=list(axes), shrink=0.8)
+        return Picture(figure, alt)
+
+
+def histogram(
+    values: Tensor, xlabel: str, alt: str, references: Mapping[str, float], title: str = ""
+) -> Picture:
+    """Draw how often values [M] occur, with a named vertical line at each reference.
+
+    Raises:
+        ValueError: an argument is another thing, or a value is NaN or infinite.
+    """
+    _texts(xlabel=xlabel, alt=alt, title=title)
+    _mapping("references", references, empty=True)
+    references = {name: checks.real("references", value) for name, value in references.items()}
+    with mpl.rc_context(LOOK):
+        figure, axes = _axes(5.5, 2.8)
+        axes.hist(_array("values", values), bins=30, color=COLOURS[5], edgecolor="white")
+        looks = zip(cycle(COLOURS[1:]), cycle(("-", "--", ":", "-.")), strict=False)
+        for (name, value), (colour, style) in zip(references.items(), looks, strict=False):
+            axes.axvline(value, color=colour, linestyle=style, linewidth=2, label=name)
+        axes.set(xlabel=xlabel, ylabel="how many", title=title)
+        if references:
+            axes.legend()
+        return Picture(figure, alt)
+
+
+def points(
+    series: Mapping[str, tuple[Tensor, Tensor]], xlabel: str, ylabel: str, alt: str
+) -> Picture:
+    """Draw named sets of points, each a pair (x [D], y [D]), told apart by colour and marker.
+
+    Raises:
+        ValueError: an argument is another thing, or a value is NaN or infinite.
+    """
+    _mapping("series", series)
+    _texts(xlabel=xlabel, ylabel=ylabel, alt=alt)
+    series = {
+        name: [_array("series", part) for part in _pair("each of series", pair)]
+        for name, pair in series.items()
+    }
+    if any(len(x) != len(y) for x, y in series.values()):
+        raise ValueError("series must have as many x as y in each pair")
+    with mpl.rc_context(LOOK):
+        figure, axes = _axes(5.5, 3.2)
+        for (name, (x, y)), marker in zip(series.items(), cycle(MARKERS), strict=False):
+            axes.scatter(x, y, label=name, marker=marker, s=18, alpha=0.7)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        if len(series) > 1:  # beside the points, which lie anywhere
+            figure.legend(loc="outside upper left", ncols=2)
+        return Picture(figure, alt)
+
+
+def lines(
+    x: Sequence[float],
+    series: Mapping[str, Sequence[float]],
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+    log: str = "",
+) -> Picture:
+    """Draw one line for each named series over x, told apart by colour and by marker.
+
+    `log` names the axes that are logarithmic: "", "x", "y" or "xy".
+
+    Raises:
+        ValueError: an argument is another thing, or a series is longer or shorter than x.
+    """
+    _texts(xlabel=xlabel, ylabel=ylabel, alt=alt)
+    _mapping("series", series)
+    log = checks.choice("log", log, ("", "x", "y", "xy"))
+    x = _numbers("x", x)
+    series = {name: _numbers("series", values) for name, values in series.items()}
+    for name, values in series.items():
+        if len(values) != len(x):
+            raise ValueError(
+                f"series must have {len(x)} numbers each, as x has; {name!r} has {len(values)}"
+            )
+    with mpl.rc_context(LOOK):
+        figure, axes = _axes(5.5, 2.8)
+        for (name, values), marker in zip(series.items(), cycle(MARKERS), strict=False):
+            few = marker if len(x) <= 20 else None
+            axes.plot(x, values, label=name, marker=few, markersize=4)
+        axes.set(
+            xlabel=xlabel,
+            ylabel=ylabel,
+            xscale="log" if "x" in log else "linear",
+            yscale="log" if "y" in log else "linear",
+        )
+        if len(series) > 1:
+            axes.legend()
+        return Picture(figure, alt)
+
+
+def roofline(
+    limits: Limits, points: Mapping[str, Sequence[tuple[float, float]]], alt: str
+) -> Picture:
+    """Draw a machine's roofline, and named sets of (intensity, operations a second) under it.
+
+    Both axes are logarithmic. The roof is what the machine can reach: along the slope bytes bound
+    it, on the flat part operations.
+
+    Raises:
+        ValueError: an argument is another thing.
+    """
+    checks.instance("limits", limits, Limits, "Limits, as measure_limits returns")
+    _mapping("points", points, empty=True)
+    _texts(alt=alt)
+    points = {
+        name: [_numbers("points", _pair("each of points", pair)) for pair in pairs]
+        for name, pairs in points.items()
+        if checks.instance("each of points", pairs, (list, tuple), "a list of pairs")
+    }
+    ends = [x for pairs in points.values() for x, _ in pairs] + [limits.ridge]
+    low, high = min(ends) / 2, max(ends) * 2
+    roof = [low, limits.ridge, high]
+    with mpl.rc_context(LOOK):
+        figure, axes = _axes(5.5, 3.2)
+        heights = [limits.attainable(x) / 1e9 for x in roof]
+        axes.plot(roof, heights, color=COLOURS[6], label="roof")
+        looks = zip(cycle(COLOURS), cycle(MARKERS[:5]), strict=False)
+        for (name, pairs), (colour, marker) in zip(points.items(), looks, strict=False):
+            x, y = zip(*pairs, strict=True)
+            axes.scatter(x, [v / 1e9 for v in y], label=name, color=colour, marker=marker, s=24)
+        axes.set(
+            xlabel="intensity (operations per byte)",
+            ylabel="10⁹ operations a second",
+            xscale="log",
+            yscale="log",
+        )
+        figure.legend(loc="outside upper left", ncols=4)
+        return Picture(figure, alt)
+
+
+def landscape(
+    function: Callable[[Tensor], Tensor],
+    paths: Mapping[str, Tensor],
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+    span: tuple[float, float] = (-1.0, 3.0),
+    title: str = "",
+) -> Picture:
+    """Draw contours of a function of two numbers, and named paths over them as arrows.
+
+    Args:
+        function: from points [M, 2] to values [M].
+        paths: points [K, 2] by name, joined from first to last.
+        xlabel, ylabel: what the two numbers are.
+        alt: alternative text.
+        span: least and greatest value shown of both.
+        title: a line above.
+
+    Raises:
+        ValueError: an argument is another thing.
+    """
+    checks.function("function", function)
+    _mapping("paths", paths, empty=True)
+    _texts(xlabel=xlabel, ylabel=ylabel, alt=alt, title=title)
+    span = tuple(checks.real("span", end) for end in _pair("span", span))
+    for path in paths.values():
+        if not isinstance(path, Tensor) or path.dim() != 2 or path.shape[1] != 2 or len(path) < 2:
+            raise checks.wrong("each of paths", "a tensor of at least two points [K, 2]", path)
+    axis = torch.linspace(*span, 61)
+    points_of_grid = torch.cartesian_prod(axis, axis)
+    values = function(points_of_grid).reshape(61, 61).T.detach().cpu()
+    with mpl.rc_context(LOOK):
+        figure, axes = _axes(4.2, 3.6)
+        axes.contour(axis, axis, values, levels=20, cmap="Blues_r", linewidths=0.8)
+        looks = zip(cycle(COLOURS[1:]), cycle(MARKERS[:5]), strict=False)
+        for (name, path), (colour, marker) in zip(paths.items(), looks, strict=False):
+            path = path.detach().cpu()
+            axes.plot(*path.T, color=colour, marker=marker, markersize=5, label=name)
+            axes.annotate(
+                "",
+                xy=path[-1].tolist(),
+                xytext=path[-2].tolist(),
+                arrowprops={"arrowstyle": "->", "color": colour, "lw": 2},
+            )
+        axes.set(xlabel=xlabel, ylabel=ylabel, xlim=span, ylim=span, title=title)
+        axes.legend(loc="upper left", fontsize=8)
+        return Picture(figure, alt)
+
+
+def bars(
+    values: Mapping[str, float],
+    ylabel: str,
+    alt: str,
+    reference: float | None = None,
+    errors: Sequence[float] | None = None,
+) -> Picture:
+    """Draw one horizontal bar for each name, with its value; `reference` is a dashed line.
+
+    Raises:
+        ValueError: an argument is another thing.
+    """
+    _mapping("values", values)
+    _texts(ylabel=ylabel, alt=alt)
+    values = {name: checks.real("values", value) for name, value in values.items()}
+    reference = None if reference is None else checks.real("reference", reference)
+    errors = None if errors is None else _numbers("errors", errors)
+    if errors is not None and len(errors) != len(values):
+        raise ValueError(f"errors must have {len(values)} numbers, one a bar, got {len(errors)}")
+    with mpl.rc_context(LOOK):
+        figure, axes = _axes(5.5, 0.5 + 0.4 * len(values))
+        names = list(values)
+        drawn = axes.barh(names, list(values.values()), color=COLOURS[0], xerr=errors, height=0.6)
+        axes.bar_label(drawn, fmt="%.3g", padding=4)
+        axes.margins(x=0.12)
+        axes.invert_yaxis()
+        axes.grid(False)
+        axes.set(xlabel=ylabel)
+        if reference is not None:
+            axes.axvline(reference, linestyle="--", color=COLOURS[1])
+        return Picture(figure, alt)
+
+
+class Dial:
+    """Sliders over a picture: moving one calls `function` again and shows what it returns.
+
+    The picture is an output of the cell like any other, and moving a slider replaces it. (An
+    Output widget, as `ipywidgets.interactive` makes one, never returns where nbclient executes the
+    notebook: its issue 312.)
+
+    Args:
+        function: takes the sliders' values by their names and returns a `Picture`.
+        text: what stands in the sliders' place where no kernel runs, as in a stored notebook.
+        **sliders: ipywidgets with a value, by the names that `function` gives them.
+
+    Attributes:
+        widget: the box of the sliders.
+
+    Raises:
+        ValueError: one of the sliders is no widget with a value.
+    """
+
+    def __init__(self, function: Callable[..., Picture], text: str, **sliders) -> None:
+        checks.function("function", function)
+        from IPython.display import DisplayHandle
+        from ipywidgets import ValueWidget, VBox
+
+        self.text = checks.text("text", text)
+        self._function, self._sliders = function, sliders
+        for name, slider in sliders.items():
+            checks.instance(name, slider, ValueWidget, "an ipywidgets slider or other widget")
+            slider.description = slider.description or name
+            slider.style.description_width = "initial"  # or long names are cut short
+            slider.observe(self._move, "value")
+        self.widget = VBox(list(sliders.values()))
+        self._picture = self._draw()
+        self._shown = DisplayHandle()  # every display of this dial
+
+    def _draw(self) -> Picture:
+        return self._function(**{name: slider.value for name, slider in self._sliders.items()})
+
+    def _move(self, change) -> None:
+        try:
+            self._picture = self._draw()
+        except Exception as error:  # nobody catches it here, and a log is no place to look for it
+            fault = {"text/plain": f"{type(error).__name__}: {error}"}
+            self._shown.update(fault, raw=True)
+        else:
+            self._shown.update(self._picture)
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        sliders = self.widget._repr_mimebundle_() | {"text/plain": f"Dial: {self.text}"}
+        display(sliders, raw=True)
+        self._shown.display(self._picture)
+
+
+def push_shares(similarity: Tensor, temperature: float) -> Picture:
+    """Draw each negative's share of NT-Xent's push, softmax(similarity / τ), in sorted order.
+
+    Args:
+        similarity: the negatives' similarities [M] to one query.
+        temperature: τ > 0.
+
+    Raises:
+        ValueError: τ is not greater than 0.
+    """
+    temperature = checks.real("temperature", temperature, above=0)
+    ordered = torch.as_tensor(_array("similarity", similarity)).float().sort().values
+    if not len(ordered):
+        raise ValueError("similarity must hold at least one number, got none")
+    share = torch.softmax(ordered / temperature, 0)
+    hardest = math.ceil(len(share) / 10)
+    part = float(share[-hardest:].sum())
+    with mpl.rc_context(LOOK):
+        figure, axes = _axes(5.5, 2.6)
+        axes.bar(ordered, share, width=0.02, color=COLOURS[0])
+        axes.set(
+            xlabel="similarity to the query",
+            ylabel="share of the push",
+            xlim=(-1.05, 1.05),
+            title=f"τ = {temperature:.2g}: the hardest tenth gets {part:.0%} of the push",
+        )
+        return Picture(
+            figure,
+            "Bars over similarity from −1 to 1: the share of the push that each negative gets at "
+            "one temperature. The lower the temperature, the more the bars concentrate on the "
+            "right.",
+        )
+
+
+def planted_views(garments: ImageSet, strength: float, jitter: float) -> Picture:
+    """Show images before a planted background, and two views of each below.
+
+    Args:
+        garments: a few images without a background.
+        strength: the background's, 0 to 1.
+        jitter: the views' colour jitter, 0 to 2.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+    check_image_set("garments", garments)
+    jitter = checks.real("jitter", jitter, least=0, most=2)
+    images = plant_background(garments, strength).images
+    views = TwoViews(crop=(0.4, 1.0), jitter=jitter, grey=0.2 if jitter else 0.0)
+    x1, x2 = views(images, torch.Generator().manual_seed(0))
+    rows = torch.cat([images.float() / 255, x1, x2])
+    return image_grid(
+        rows,
+        len(garments),
+        f"Three rows of {len(garments)} garments: before their backgrounds, and two random views "
+        "of each.",
+    )

@@ -1,0 +1,1 @@
+"""Whole runs by name, from data to table, and what they cost."""

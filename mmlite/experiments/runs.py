@@ -1,0 +1,428 @@
+"""A recipe trained into a folder, and what came of it.
+
+    from mmlite.experiments.recipes import RECIPES
+    from mmlite.experiments.runs import train
+    print(train(RECIPES["fashion-laptop"], "metamask", out="runs/first").table())
+
+The folder holds `last.pt`, the checkpoint, from which `evaluate` reads everything it needs, its
+lock, and `log.jsonl`, one line of JSON for each epoch: the epoch's number, its mean loss, images a
+second and seconds since the start or the last resumption, and of a mask the least and the greatest
+entry.
+"""
+
+import json
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmlite import distributed
+from mmlite.contrastive import nt_xent
+from mmlite.data import ImageSet, device, load, plant_background
+from mmlite.distributed.batch_norm import convert_sync_batchnorm
+from mmlite.encoders import encode, projector, resnet18, small_conv
+from mmlite.evaluation import knn_accuracy, linear_probe_accuracy
+from mmlite.experiments.recipes import METHODS, SCHEDULES, Recipe
+from mmlite.metamask import DimensionalMask, LookaheadMetaMask, MetaMask
+from mmlite.redundancy import barlow_twins
+from mmlite.support import checks
+from mmlite.training import History, Loss, fit
+from mmlite.training.checkpoints import (
+    CheckpointError,
+    CheckpointWarning,
+    WriteError,
+    exists,
+    load_checkpoint,
+)
+from mmlite.views import TwoViews
+
+CHECKPOINT, LOG = "last.pt", "log.jsonl"
+PREFIX = "recipe."  # of a recipe's fields in a checkpoint's description
+
+
+@dataclass
+class Parts:
+    """What a method trains, on one device.
+
+    Attributes:
+        encoder: from [N, C, H, W] to h [N, D].
+        model: what `fit` trains.
+        loss: for `fit`.
+        mask: the mask [D] that the method learned so far, or None if it has none.
+        options: further arguments of `fit`: hooks, and what to keep.
+    """
+
+    encoder: nn.Module
+    model: nn.Module
+    loss: Loss
+    mask: DimensionalMask | None
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Accuracies:
+    """Test accuracies 0..1 of a representation by reader and reading.
+
+    Attributes:
+        rows: by reading ("whole", "masked", "permuted mask"), then by reader: "kNN", and for the
+            whole "linear probe".
+    """
+
+    rows: dict[str, dict[str, float]]
+
+    def table(self) -> str:
+        """Return the accuracies as lines of text."""
+        readers = list(next(iter(self.rows.values())))
+        lines = [f"{'':16}" + "".join(f"{reader:>14}" for reader in readers)]
+        for reading, row in self.rows.items():
+            cells = [f"{row[reader]:.3f}" if reader in row else "" for reader in readers]
+            lines.append(f"{reading:16}" + "".join(f"{cell:>14}" for cell in cells).rstrip())
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        parts: what was trained.
+        history: the losses.
+        accuracies: what the representation is worth; None in processes but the first.
+        folder: where the checkpoint and the log are, or None.
+    """
+
+    parts: Parts
+    history: History
+    accuracies: Accuracies | None
+    folder: Path | None
+
+    def table(self) -> str:
+        """Return the accuracies as lines of text."""
+        return self.accuracies.table()
+
+
+def build(
+    recipe: Recipe,
+    method: str,
+    schedule: str = "paper",
+    seed: int = 0,
+    channels: int = 3,
+    where: torch.device | str = "cpu",
+) -> Parts:
+    """Return the networks, loss and hooks of a method; the seed draws the first weights.
+
+    Args:
+        recipe: of `mmlite.experiments.recipes`.
+        method: "simclr", "barlow-twins", "joint" or "metamask".
+        schedule: of "metamask": "paper" or "lookahead".
+        seed: of the first weights.
+        channels: C, the images' channels.
+        where: the device.
+
+    Raises:
+        ValueError: an unknown method or schedule.
+    """
+    check_recipe(recipe)
+    method = checks.choice("method", method, METHODS)
+    schedule = checks.choice("schedule", schedule, SCHEDULES)
+    channels, where = checks.whole("channels", channels, 1), checks.device("where", where)
+    torch.manual_seed(checks.seed(seed))
+    encoder = {"small_conv": small_conv, "resnet18": resnet18}[recipe.encoder](channels, recipe.dim)
+    heads = [
+        projector(recipe.dim, recipe.hidden, recipe.projection).to(where)
+        for _ in range(1 if method in ("simclr", "barlow-twins") else 2)
+    ]
+    encoder.to(where)
+    views = TwoViews(crop=(recipe.crop, 1.0), jitter=recipe.jitter)
+
+    def contrastive(z1: Tensor, z2: Tensor) -> Tensor:
+        return nt_xent(z1, z2, recipe.temperature)
+
+    def redundancy(z1: Tensor, z2: Tensor) -> Tensor:
+        return barlow_twins(z1, z2, recipe.off_diagonal)
+
+    if len(heads) == 1:
+        of_views = contrastive if method == "simclr" else redundancy
+
+        def loss(model: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
+            return of_views(*model(torch.cat(views(images, generator))).chunk(2))
+
+        return Parts(encoder, nn.Sequential(encoder, heads[0]), loss, None, {})
+    mask = DimensionalMask(recipe.dim).to(where)
+    lookahead = method == "metamask" and schedule == "lookahead"
+    meta = (LookaheadMetaMask if lookahead else MetaMask)(
+        encoder,
+        *heads,
+        mask,
+        torch.optim.Adam(mask.parameters(), recipe.mask_learning_rate),
+        views,
+        redundancy_weight=recipe.redundancy_weight,
+        contrastive_loss=contrastive,
+        redundancy_loss=redundancy,
+        **({} if lookahead else {"virtual_lr": recipe.virtual_lr}),
+    )
+    if method == "joint":  # its mask stays at 1/2 everywhere
+        return Parts(encoder, meta.model, meta.loss, None, {})
+    options: dict[str, Any] = {"after_step": meta.after_step, "keep": {"method": meta}}
+    if lookahead:
+        options["before_step"] = meta.before_step
+    return Parts(encoder, meta.model, meta.loss, mask, options)
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raise a ValueError unless it is a `Recipe`."""
+    checks.instance("recipe", recipe, Recipe, "a Recipe, for instance RECIPES['cifar10']")
+
+
+def images_of(recipe: Recipe, split: str, download: bool = False) -> ImageSet:
+    """Return a recipe's images on the CPU, before their backgrounds if it plants them.
+
+    Raises:
+        DataError: they are missing or damaged.
+    """
+    check_recipe(recipe)
+    size = recipe.images if split == recipe.split else None
+    images = load(recipe.data, split, size=size, download=download)
+    return images if recipe.background is None else plant_background(images, recipe.background)
+
+
+def train(
+    recipe: Recipe,
+    method: str,
+    out: str | Path | None = None,
+    *,
+    schedule: str = "paper",
+    seed: int = 0,
+    resume: bool = False,
+    progress: bool = True,
+    download: bool = False,
+    checkpoint_every: int | None = None,
+    sync_batch_norm: bool = True,
+    compile: bool = False,
+) -> Run:
+    """Train a recipe into a folder and evaluate it.
+
+    Started by torchrun, the processes share each batch; the first writes and evaluates.
+
+    Args:
+        recipe: of `mmlite.experiments.recipes`, perhaps with other numbers.
+        method, schedule, seed: as for `build`; the seed also draws the order and the views.
+        out: the folder for the checkpoint and the log; without one nothing is written.
+        resume: go on from the folder's checkpoint if there is one, else start.
+        progress, checkpoint_every, compile: as for `mmlite.fit`.
+        download: let torchvision fetch a set that is not there.
+        sync_batch_norm: several processes normalise with the moments of the whole batch, as one
+            would (`mmlite.distributed.batch_norm`), and not each with those of its share.
+
+    Raises:
+        CheckpointError: the folder holds another run, one that goes on at this moment, or this
+            one and `resume` is False; or it cannot be written.
+        DataError: images are missing or damaged.
+        ProcessError: another process has stopped, or does not answer.
+        TrainingError: the loss is not finite.
+        ValueError: an argument is out of its range.
+    """
+    check_recipe(recipe)
+    method = checks.choice("method", method, METHODS)
+    schedule, seed = checks.choice("schedule", schedule, SCHEDULES), checks.seed(seed)
+    flags = {"resume": resume, "progress": progress, "download": download}
+    flags |= {"sync_batch_norm": sync_batch_norm, "compile": compile}
+    resume, progress, download, sync_batch_norm, compile = (
+        checks.flag(name, value) for name, value in flags.items()
+    )
+    if checkpoint_every is not None:
+        checkpoint_every = checks.whole("checkpoint_every", checkpoint_every, 1)
+    folder = None if out is None else checks.path("out", out)
+    where = device()
+    with distributed.process_group(where):
+        checkpoint = None if folder is None else folder / CHECKPOINT
+        if checkpoint is not None and exists(checkpoint) and not resume:
+            raise CheckpointError(
+                f"there is a run in {folder} already; resume goes on with it, another folder "
+                "starts another one"
+            )
+        if download and distributed.world_size() > 1:
+            raise ValueError(
+                "several processes do not download; fetch the images first with one, in Python: "
+                f"mmlite.load({recipe.data!r}, 'train', download=True)"
+            )
+        parts = build(recipe, method, schedule, seed, channels_of(recipe), where)
+        if sync_batch_norm:
+            convert_sync_batchnorm(parts.model)
+        images = images_of(recipe, recipe.split, download).to(where)
+        history, log = History(), None if folder is None else _Log(folder / LOG)
+        started = time.perf_counter()
+
+        def on_epoch(epoch: int) -> None:
+            line = {
+                "epoch": epoch,
+                "loss": history.epoch_loss[epoch - 1],
+                "images_per_second": round(history.images_per_second, 1),
+                "seconds": round(time.perf_counter() - started, 2),
+            }
+            if parts.mask is not None:
+                mask = parts.mask.mask.detach()
+                line |= {"mask_least": float(mask.min()), "mask_greatest": float(mask.max())}
+            if log is not None and distributed.rank() == 0:
+                log.write(line)
+
+        fit(
+            parts.model,
+            parts.loss,
+            images,
+            epochs=recipe.epochs,
+            batch_size=recipe.batch_size,
+            learning_rate=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            warmup=recipe.warmup,
+            seed=seed,
+            on_epoch=on_epoch,
+            progress=progress,
+            history=history,
+            checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every,
+            resume=resume,
+            description=describe(recipe, method, schedule, seed)
+            | {"sync_batch_norm": sync_batch_norm},
+            precision=recipe.precision,
+            compile=compile,
+            **parts.options,
+        )
+        first = distributed.rank() == 0
+    return Run(parts, history, accuracies(recipe, parts, seed) if first else None, folder)
+
+
+def evaluate(checkpoint: str | Path, tell: Callable[[str], None] = lambda line: None) -> Accuracies:
+    """Return the accuracies of a checkpoint that `train` wrote, finished or not.
+
+    Args:
+        checkpoint: the file, or the folder that it is in.
+        tell: called with a sentence if the file is not the newest, and with what it holds.
+
+    Raises:
+        CheckpointError: there is none, it is damaged, or it is of a run without a recipe.
+        DataError: images are missing or damaged.
+    """
+    path = checks.path("checkpoint", checkpoint)
+    checks.function("tell", tell, "a function of a line of text")
+    found = load_checkpoint(path / CHECKPOINT if path.is_dir() else path)
+    described = found.description
+    try:
+        recipe = Recipe(**{one.name: described[f"{PREFIX}{one.name}"] for one in fields(Recipe)})
+        method, schedule, seed = (described[name] for name in ("method", "schedule", "seed"))
+    except KeyError as error:
+        raise CheckpointError(
+            f"{found.path} was not written by `mmlite train`, so there is no recipe in it to "
+            "rebuild its network from"
+        ) from error
+    if found.note:
+        tell(found.note)
+    parts = build(recipe, method, schedule or "paper", seed, channels_of(recipe), device())
+    try:
+        parts.model.load_state_dict(found.state["kept"]["model"])
+        if parts.mask is not None:
+            parts.options["keep"]["method"].load_state_dict(found.state["kept"]["method"])
+        steps = found.state["step"]
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{found.path} holds other weights than its recipe's network has; was it written by "
+            f"another version of mmlite? ({str(error).splitlines()[0]})"
+        ) from error
+    named = method if schedule is None else f"{method} ({schedule})"
+    tell(f"{recipe.name}, {named}, seed {seed}, after {steps:,} steps")
+    return accuracies(recipe, parts, seed)
+
+
+def accuracies(recipe: Recipe, parts: Parts, seed: int = 0) -> Accuracies:
+    """Return the test accuracies of what was trained: whole and, with a mask, through it.
+
+    A linear layer absorbs any mask, and the probe standardises each dimension first: so a mask
+    does nothing to the probe, which reads the whole alone. A mask whose entries are shuffled says
+    what any mask of these values would do (the seed draws the shuffle).
+    """
+    check_recipe(recipe)
+    checks.instance("parts", parts, Parts, "Parts, as build returns")
+    seed = checks.seed(seed)
+    where = next(parts.encoder.parameters()).device
+    train_set, test_set = (images_of(recipe, split).to(where) for split in ("train", "test"))
+    h, fresh = encode(parts.encoder, train_set), encode(parts.encoder, test_set)
+    labels = train_set.labels, test_set.labels
+    weights = {"whole": torch.ones(h.shape[1], device=h.device)}
+    if parts.mask is not None:
+        mask = parts.mask.mask.detach()
+        order = torch.randperm(len(mask), generator=torch.Generator().manual_seed(seed))
+        weights |= {"masked": mask, "permuted mask": mask[order.to(mask.device)]}
+    rows = {}
+    for reading, weight in weights.items():
+        labelled = h * weight, labels[0], fresh * weight, labels[1]
+        rows[reading] = {"kNN": knn_accuracy(*labelled, k=min(20, len(h)))}
+        if reading == "whole":
+            rows[reading]["linear probe"] = linear_probe_accuracy(*labelled)
+    return Accuracies(rows)
+
+
+def describe(recipe: Recipe, method: str, schedule: str, seed: int) -> dict[str, Any]:
+    """Return what tells this run from others, for its checkpoint."""
+    check_recipe(recipe)
+    own = {f"{PREFIX}{name}": value for name, value in asdict(recipe).items()}
+    return own | {
+        "method": method,
+        "schedule": schedule if method == "metamask" else None,
+        "seed": seed,
+    }
+
+
+def channels_of(recipe: Recipe) -> int:
+    """Return C: fashion is grey unless it stands before a background."""
+    check_recipe(recipe)
+    return 1 if recipe.data.startswith("fashion") and recipe.background is None else 3
+
+
+class _Log:
+    """One line of JSON for each epoch. A resumed run takes back the lines of epochs it repeats."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Add a line.
+
+        Raises:
+            WriteError: the disk is full, say. The log stays as it was.
+        """
+        fresh = self.path.with_name(f"{self.path.name}.tmp")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            kept = [text for epoch, text in self._lines() if epoch < line["epoch"]]
+            fresh.write_text("\n".join([*kept, json.dumps(line), ""]), encoding="utf-8")
+            fresh.replace(self.path)
+        except OSError as error:
+            with suppress(OSError):
+                fresh.unlink()
+            raise WriteError(
+                f"the log {self.path} cannot be written ({error.strerror}); make room there. The "
+                "last checkpoint is as it was"
+            ) from error
+
+    def _lines(self) -> list[tuple[int, str]]:
+        """Return the log's lines with their epochs; a damaged log is set aside."""
+        if not self.path.exists():
+            return []
+        try:
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+            return [(int(json.loads(line)["epoch"]), line) for line in lines]
+        except (ValueError, KeyError, TypeError):  # no UTF-8, no JSON, no epoch
+            aside = self.path.with_name(f"{self.path.name}.damaged")
+            self.path.replace(aside)
+            warnings.warn(
+                f"the log {self.path} is damaged; it is kept as {aside.name}, and another begins",
+                CheckpointWarning,
+                stacklevel=2,
+            )
+            return []

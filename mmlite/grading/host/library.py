@@ -1,0 +1,81 @@
+"""What of `mmlite` an answer may use while its lesson is marked.
+
+All of it would hold the references. So a lesson gets the sources of the modules that hold none of
+its own or of a later lesson, and a stand-in for each of the others. In lesson 02, say, `nt_xent` is
+there and `cross_correlation` says that it is what exercise 02.1 asks for.
+"""
+
+from pathlib import Path
+
+from mmlite.exercises import all_exercises
+
+PACKAGE = Path(__file__).resolve().parents[2]
+# Each module that answers may import, and the first lesson whose answers may: the one after the
+# lesson that asks for something in it.
+FROM = {
+    "": "01",
+    "support": "01",
+    "support.checks": "01",
+    "support.reach": "01",
+    "support.rng": "01",
+    "support.torchrun": "01",
+    "distributed": "01",
+    "distributed.batch_norm": "01",
+    "distributed.collectives": "01",
+    "distributed.group": "01",
+    "distributed.shards": "01",
+    "data": "01",
+    "views": "01",
+    "encoders": "01",
+    "course": "01",
+    "course.claims": "01",
+    "contrastive": "02",  # 01.4 nt_xent
+    "evaluation": "02",  # 01.2 is the vote of `knn_accuracy`
+    "redundancy": "03",  # 02.1 cross_correlation, 02.3 barlow_twins
+    "confounders": "04",  # 03.1 class_information, 03.2 nuisance_information, 03.3 top_mask
+    "metamask": "07",  # 04.2 virtual_step, 04.3 meta_gradient
+    "metamask.checkpointing": "07",
+    "metamask.gradient": "07",
+    "metamask.lookahead": "07",
+    "metamask.mask": "07",
+    "metamask.objective": "07",
+    "metamask.steps": "07",
+    "metamask.tangents": "07",
+    "training": "02",
+    "training.checkpoints": "02",
+    "training.fit": "02",
+    "training.memory": "02",
+    "training.modes": "02",
+    "training.storable": "02",
+}
+# What is never sent, with all below it: the exercises and the grader; what builds lessons from
+# masters; costs and plots, which hold answers of lesson 07 or import them; whole runs.
+NEVER = {
+    *("__main__", "cli", "course.build", "course.notebooks", "course.plots", "course.release"),
+    *("datasets", "exercises", "experiments", "grading"),
+}
+
+
+def library(lesson: str) -> dict[str, str]:
+    """Return the sources that answers of a lesson ("01") may import, by module name."""
+    return {
+        f"mmlite.{name}".rstrip("."): _file(name).read_text(encoding="utf-8")
+        for name, first in FROM.items()
+        if lesson >= first
+    }
+
+
+def _file(name: str) -> Path:
+    place = PACKAGE.joinpath(*name.split("."))
+    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+
+
+def withheld(lesson: str) -> dict[str, str]:
+    """Return for each name that this or a later lesson asks for the sentence that says so."""
+    return {
+        exercise.home.rpartition(".")[2]: (
+            f"{exercise.home} is what exercise {exercise.id} asks you to write"
+        )
+        for exercise in all_exercises().values()
+        if exercise.id[:2] >= lesson
+    }

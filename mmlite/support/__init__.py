@@ -1,0 +1,1 @@
+"""What every other part leans on: checks of arguments, random states, what an object holds."""
