@@ -46,13 +46,18 @@ def mutants(function: Callable[..., Any]) -> Iterator[tuple[str, Callable[..., A
 
 
 def _helpers(function: Callable[..., Any]) -> list[Callable[..., Any]]:
-    """Return the functions of the same module that a function's own code calls by name."""
+    """Return the functions that a function's own code calls by name, of its module or package."""
     named = (function.__globals__.get(name) for name in function.__code__.co_names)
     return [
         one
         for one in named
-        if isinstance(one, types.FunctionType) and one.__module__ == function.__module__
+        if isinstance(one, types.FunctionType) and _place(one) == _place(function)
     ]
+
+
+def _place(function: Callable[..., Any]) -> str:
+    package, _, module = function.__module__.rpartition(".")
+    return package or module
 
 
 def _of(function: Callable[..., Any], scope: dict) -> Iterator[tuple[str, Callable[..., Any]]]:

@@ -13,7 +13,8 @@ from typing import Any
 
 from torch import Generator, Tensor
 
-from mmlite.exercises import OURS, Exercise, Verdict, all_exercises, judge
+from mmlite.exercises import Exercise, Verdict, all_exercises, judge
+from mmlite.exercises.judge import OURS
 from mmlite.grading.host.derivative import vector_jacobian
 from mmlite.grading.host.library import library, withheld
 from mmlite.grading.host.remote import AnswerError, Settings, Worker, clean

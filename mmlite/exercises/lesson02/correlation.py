@@ -1,0 +1,66 @@
+"""Cross-correlation with its typical mistakes, and the sentences on them."""
+
+import torch
+from torch import Generator, Tensor
+
+
+def draw_views(generator: Generator, size: int) -> tuple[Tensor, Tensor]:
+    """Return two views whose dimensions have means and deviations of their own."""
+    dim = 4
+    shared = torch.randn(size, dim, generator=generator)
+    views = [shared + 0.7 * torch.randn(size, dim, generator=generator) for _ in range(2)]
+    scale = 0.5 + 2 * torch.rand(2, dim, generator=generator)
+    shift = 3 * torch.randn(2, dim, generator=generator)
+    z1, z2 = (z * s + m for z, s, m in zip(views, scale, shift, strict=True))
+    return z1, z2
+
+
+def correlate(
+    z1: Tensor,
+    z2: Tensor,
+    axis: int = 0,
+    centre: bool = True,
+    scale: bool = True,
+    correction: tuple[int, int] = (0, 0),
+    rows: bool = False,
+) -> Tensor:
+    """Return the cross-correlation as its equation is read, or read wrongly.
+
+    `correction` is what is taken off N in the deviation and in the mean of the products.
+    """
+
+    def standard(z):
+        centred = z - z.mean(axis, keepdim=True) if centre else z
+        squares = centred.square().sum(axis, keepdim=True)
+        deviation = (squares / (z.shape[axis] - correction[0])).sqrt()
+        return centred / deviation if scale else centred
+
+    a, b = standard(z1), standard(z2)
+    product = a @ b.T if rows else a.T @ b
+    return product / (z1.shape[1 if rows else 0] - correction[1])
+
+
+def off_diagonal_entries(correlation: Tensor) -> Tensor:
+    return correlation[~torch.eye(len(correlation), dtype=torch.bool, device=correlation.device)]
+
+
+NOT_CENTRED = (
+    "centring was forgotten: subtract from each dimension its mean over the batch before anything "
+    "else."
+)
+
+
+WRONG_AXIS = (
+    "the mean and deviation were taken over the dimensions of an image, not over the images of the "
+    "batch: use dim=0."
+)
+
+
+MIXED = (
+    "two deviations are mixed, so that C of a dimension with itself is not 1: torch's std divides "
+    "by N − 1 where the mean of the products divides by N. Use one of them for both "
+    "(std(correction=0))."
+)
+
+
+COVARIANCE = "this is the covariance: divide each dimension by its deviation over the batch."

@@ -1,0 +1,21 @@
+"""The exercises of lesson 03: what a dimension holds, masks, and a gain that is not luck."""
+
+from mmlite.exercises.lesson03 import (
+    ex1_class_information,
+    ex2_nuisance_information,
+    ex3_top_mask,
+    ex4_masked_similarity,
+    ex5_split_gain,
+)
+from mmlite.exercises.lesson03.ex4_masked_similarity import masked_similarity
+from mmlite.exercises.lesson03.ex5_split_gain import split_gain
+
+EXERCISES = (
+    ex1_class_information.exercise,
+    ex2_nuisance_information.exercise,
+    ex3_top_mask.exercise,
+    ex4_masked_similarity.exercise,
+    ex5_split_gain.exercise,
+)
+
+__all__ = ["EXERCISES", "masked_similarity", "split_gain"]
