@@ -68,7 +68,7 @@ def measure(jobs: int) -> tuple[float, list[dict[str, str]]]:
         source.mkdir()
         make_class(source)
         assert len(os.listdir(source)) == 40
-        command = [sys.executable, "-m", "mmlite.cli", "grade", str(source), "--out", str(out)]
+        command = [sys.executable, "-m", "mmlite", "grade", str(source), "--out", str(out)]
         started = time.perf_counter()
         done = subprocess.run([*command, "--jobs", str(jobs)], capture_output=True, text=True)
         seconds = time.perf_counter() - started

@@ -270,6 +270,7 @@ CASES = {
         {"module": MODULE, "x": (None, [1.0], np.ones(3)), "repeats": (*WHOLE, 0)},
     ),
     "costs.profile_calls": ({"run": lambda: torch.ones(1)}, {"run": FUNCTION}),
+    "costs.count_flops": ({"run": lambda: torch.ones(1)}, {"run": FUNCTION}),
     "costs.measure_limits": ({}, {"device": DEVICE, "repeats": (*WHOLE, 0)}),
     "costs.ring_seconds": (
         {"message": 8.0, "processes": 2, "bytes_per_second": 1.0, "latency": 0.0},

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.autograd import forward_ad
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmlite.distributed import batch_norm
@@ -55,6 +56,21 @@ def test_a_networks_operations_are_those_that_torch_counts():
     assert {one.kind for one in told} == {"Conv2d", "Linear", "BatchNorm2d", "BatchNorm1d", "ReLU"}
     assert all(one.seconds > 0 for one in told)
     assert told[0].name == "0.1.conv1"
+
+
+def test_the_operations_of_a_call_are_counted_backwards_and_forward_mode_too():
+    a, b = torch.ones(2, 3, requires_grad=True), torch.ones(3, 4)
+    product = 2 * 2 * 3 * 4  # a multiply-add is two
+    assert costs.count_flops(lambda: a @ b) == product
+    assert costs.count_flops(lambda: (a @ b).sum().backward()) == 2 * product  # b asks for none
+    a = a.detach()
+    with forward_ad.dual_level():  # the value, and the two terms of its tangent
+        x, y = forward_ad.make_dual(a, a), forward_ad.make_dual(b, b)
+        assert costs.count_flops(lambda: x @ y) == 3 * product
+    network, x = nn.Sequential(resnet18(3, 16), projector(16, 8, 4)), torch.rand(2, 3, 8, 8)
+    with FlopCounterMode(display=False) as counter:
+        network(x).sum().backward()
+    assert costs.count_flops(lambda: network(x).sum().backward()) == counter.get_total_flops()
 
 
 def test_layers_that_touch_each_number_are_counted_by_hand():

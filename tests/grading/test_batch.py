@@ -86,7 +86,7 @@ def test_ctrl_c_ends_it_at_once_and_leaves_nothing(tmp_path):
     spin = corpus.body("import time\ntime.sleep(600)")
     (source / "zoe.ipynb").write_bytes(corpus.notebook(corpus.SETUP, spin))
     files = common_files()
-    command = [sys.executable, "-m", "mmlite.cli", "grade", str(source), "--out", str(out)]
+    command = [sys.executable, "-m", "mmlite", "grade", str(source), "--out", str(out)]
     command += ["--timeout", "500", "--jobs", "2"]
     # a run of tests in the background may ignore Ctrl-C, and its children with it
     heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
