@@ -17,6 +17,7 @@ from mmlite import data, training
 from mmlite.experiments import runs
 from mmlite.experiments.recipes import RECIPES
 from mmlite.metamask.gradient import METHODS
+from mmlite.training import watch
 
 CPU = torch.device("cpu")
 TRAINED = [
@@ -189,7 +190,7 @@ class Fused(torch.optim.AdamW):
 
 def main() -> None:
     torch.optim.AdamW = Fused
-    training.REFRESH = math.inf  # a look at the loss waits, and may
+    watch.REFRESH = math.inf  # a look at the loss waits, and may
     assert isinstance(torch.zeros(1, device=DEVICE), Pretend)
     cases = {f"{m}, {s}, {p}": (m, s, p) for m, s, p in TRAINED}
     schedules = dict.fromkeys((m, s) for m, s, _ in TRAINED)

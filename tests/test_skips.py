@@ -70,7 +70,7 @@ def test_a_run_without_skips_and_failing_ones_tell_nothing(told):
 
 def test_what_is_expected_is_a_reason_that_some_test_gives():
     folder = Path(__file__).parent
-    files = [folder.parent / "conftest.py", *set(folder.glob("*.py")) - {folder / "skips.py"}]
+    files = [folder.parent / "conftest.py", *set(folder.rglob("*.py")) - {folder / "skips.py"}]
     sources = "".join(path.read_text(encoding="utf-8") for path in files)
     for reason in skips.EXPECTED:
         assert f'"{reason}"' in sources

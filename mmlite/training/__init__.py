@@ -1,6 +1,14 @@
-"""The training loop that every lesson shares, and the checkpoints that a run goes on from."""
+"""The training loop that every lesson shares, and the checkpoints that a run goes on from.
+
+`fit` is the loop, `run` what stands around its steps, `state` what a run goes on from, `arguments`
+what it is given, `watch` what stops it before NaN is saved; `checkpoints` writes and reads files.
+"""
 
 from mmlite.training.checkpoints import CheckpointError
-from mmlite.training.fit import History, Loss, TrainingError, fit, warmup_cosine
+from mmlite.training.fit import fit
+from mmlite.training.history import History
+from mmlite.training.run import Loss
+from mmlite.training.schedule import warmup_cosine
+from mmlite.training.watch import TrainingError
 
 __all__ = ["CheckpointError", "History", "Loss", "TrainingError", "fit", "warmup_cosine"]

@@ -14,6 +14,7 @@ from torch.autograd import forward_ad
 
 from mmlite import distributed
 from mmlite.contrastive import nt_xent
+from mmlite.distributed import group
 from mmlite.redundancy import barlow_twins, cross_correlation
 
 LOSSES = {
@@ -138,7 +139,7 @@ def test_a_process_that_is_gone_stops_the_other_with_a_sentence(hangs, tmp_path)
     assert told.endswith("), so this one stops; look for the other's own message")
     assert ".cc" not in told
     assert ("timed out" in told.lower()) is hangs  # by which lesson 07 tells the two apart
-    assert timedelta(minutes=1) > distributed.TIMEOUT
+    assert timedelta(minutes=1) > group.TIMEOUT
 
 
 def end_after_an_optimiser(rank: int, folder: str, port: str) -> None:

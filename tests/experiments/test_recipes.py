@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from mmlite import data, encoders, training
+from mmlite import data, encoders
 from mmlite.experiments.recipes import (
     ENCODERS,
     METHODS,
@@ -17,6 +17,7 @@ from mmlite.experiments.recipes import (
     Recipe,
     numbers,
 )
+from mmlite.training import precision
 
 
 def test_the_promised_names_are_there():
@@ -30,7 +31,7 @@ def test_the_promised_names_are_there():
     ]
     assert set(METHODS) == {"simclr", "barlow-twins", "joint", "metamask"}
     assert SCHEDULES == ("paper", "lookahead")
-    assert tuple(training.PRECISIONS) == PRECISIONS
+    assert tuple(precision.AUTOCAST) == PRECISIONS
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)

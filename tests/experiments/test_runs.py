@@ -9,6 +9,7 @@ import torch
 from mmlite.evaluation import knn_accuracy
 from mmlite.experiments import runs
 from mmlite.experiments.recipes import RECIPES
+from mmlite.training import run
 from mmlite.training.checkpoints import (
     CheckpointError,
     CheckpointWarning,
@@ -68,14 +69,14 @@ def test_the_table_holds_what_the_readers_say(tmp_path):
 
 def test_a_stopped_run_goes_on_and_its_log_has_each_epoch_once(tmp_path, monkeypatch):
     wanted = runs.train(SMALL, "metamask", tmp_path / "a", schedule="lookahead", progress=False)
-    save = runs.fit.__globals__["save_checkpoint"]
+    save = run.save_checkpoint
 
     def stop_after_two(path, state, description):
         if state["step"] == 6 and state["told"] == 2:
             raise KeyboardInterrupt  # epoch 2 is in the log; the checkpoint does not know it yet
         save(path, state, description)
 
-    monkeypatch.setitem(runs.fit.__globals__, "save_checkpoint", stop_after_two)
+    monkeypatch.setattr(run, "save_checkpoint", stop_after_two)
     options = {"schedule": "lookahead", "progress": False}
     with pytest.raises(KeyboardInterrupt):
         runs.train(SMALL, "metamask", tmp_path / "b", **options)

@@ -169,7 +169,7 @@ def test_a_long_value_is_cut():
 
 
 def test_numbers_are_checked_without_pytorch():
-    code = "import sys; from mmlite import checks; checks.real('t', 2); checks.shown([])"
+    code = "import sys; from mmlite.support import checks; checks.real('t', 2); checks.shown([])"
     done = subprocess.run(
         [sys.executable, "-c", f"{code}; sys.exit('torch' in sys.modules)"], capture_output=True
     )

@@ -25,13 +25,14 @@ from mmlite import (
     nt_xent,
     projector,
     small_conv,
-    training,
 )
 from mmlite.contrastive import NotFiniteError
 from mmlite.data import ImageSet
 from mmlite.distributed.batch_norm import convert_sync_batchnorm
 from mmlite.training import History, TrainingError, fit, warmup_cosine
+from mmlite.training import run as runs
 from mmlite.training.checkpoints import CheckpointError
+from mmlite.training.watch import LossWatch
 
 
 def images(count: int = 20) -> ImageSet:
@@ -181,7 +182,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_before_the_step(tmp_path):
 
 def test_on_a_device_that_waits_a_bad_gradient_is_never_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        training._LossWatch, "waits", property(lambda self: True, lambda *_: None), raising=False
+        LossWatch, "waits", property(lambda self: True, lambda *_: None), raising=False
     )
     path, steps = tmp_path / "last.pt", itertools.count(1)
 
@@ -265,9 +266,7 @@ def test_what_fit_cannot_take_is_refused_in_a_sentence(change, message):
 
 
 def test_a_device_that_waits_is_looked_at_late_but_the_step_is_right():
-    from mmlite.training import _LossWatch
-
-    watch = _LossWatch(History(), torch.device("cuda"))
+    watch = LossWatch(History(), torch.device("cuda"))
     for value in (1.0, 2.0, math.nan, 4.0):
         watch.add(torch.tensor(value, requires_grad=True))
     with pytest.raises(TrainingError, match="step 3 is nan"):
@@ -295,7 +294,7 @@ def test_a_progress_bar_is_drawn_at_most_once_a_second(monkeypatch):
     """
     drawn = []
 
-    class Bar(training.tqdm):
+    class Bar(runs.tqdm):
         def display(self, *args, **kwargs):
             drawn.append(self.n)
 
@@ -303,7 +302,7 @@ def test_a_progress_bar_is_drawn_at_most_once_a_second(monkeypatch):
         time.sleep(0.02)
         return noisy_loss(model, batch, generator)
 
-    monkeypatch.setattr(training, "tqdm", Bar)
+    monkeypatch.setattr(runs, "tqdm", Bar)
     begun = time.perf_counter()
     fit(model(), loss, images(), epochs=20, batch_size=4)
     # and once at the beginning, once for the first loss, once at the end
@@ -495,11 +494,15 @@ def test_without_a_compiler_compile_is_refused_in_a_sentence(tmp_path):
         "except ValueError as error:\n"
         "    print(error, f'({network.eager} steps)')\n"
     )
-    environment = os.environ | {"CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    here = Path(__file__).parent
+    environment = os.environ | {
+        "CXX": "no-such-compiler",
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path),
+        "PYTHONPATH": os.pathsep.join([str(here), str(here.parent)]),
+    }
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=environment,
-        cwd=Path(__file__).parent,
         capture_output=True,
         text=True,
         check=True,
@@ -511,9 +514,10 @@ def test_without_a_compiler_compile_is_refused_in_a_sentence(tmp_path):
 
 @pytest.mark.gpu
 def test_the_loop_does_not_wait_for_the_gpu(monkeypatch):
-    from mmlite import nt_xent, training
+    from mmlite import nt_xent
+    from mmlite.training import watch
 
-    monkeypatch.setattr(training, "REFRESH", math.inf)  # a look at the loss waits, and may
+    monkeypatch.setattr(watch, "REFRESH", math.inf)  # a look at the loss waits, and may
     network = nn.Sequential(small_conv(1, 8), projector(8, 8, 4)).cuda()
     views, steps = TwoViews(), itertools.count(1)
 

@@ -12,9 +12,9 @@ import several
 import torch
 from torch import nn
 
-from mmlite import training
 from mmlite.data import ImageSet
-from mmlite.training import CheckpointError, History, fit
+from mmlite.training import CheckpointError, History, fit, state
+from mmlite.training.watch import LossWatch
 
 
 def images(count=20):
@@ -128,13 +128,13 @@ def test_a_parameter_group_that_a_hook_adds_is_refused(hook):
 
 @pytest.mark.parametrize("waits", [False, True])
 def test_a_hook_sees_the_loss_of_its_step_on_every_device(waits, monkeypatch):
-    watch = training._LossWatch.__init__
+    watch = LossWatch.__init__
 
     def slow(self, *arguments):
         watch(self, *arguments)
         self.waits = waits  # as on a device that is not the CPU
 
-    monkeypatch.setattr(training._LossWatch, "__init__", slow)
+    monkeypatch.setattr(LossWatch, "__init__", slow)
     history, seen = History(), []
     hooks = {name: lambda optimizer: seen.append(len(history.loss)) for name in ("after_step",)}
     fit(model(), plain_loss, images(), history=history, **OPTIONS, **hooks)
@@ -215,20 +215,20 @@ def test_the_checksum_of_images_takes_no_copy_of_them(monkeypatch):
     given = images(50)
     wanted = zlib.crc32(given.images.numpy().tobytes())
     for piece in (1, 7, 2**22):
-        monkeypatch.setattr(training, "PIECE", piece)
-        assert training._fingerprint(given).endswith(f" {wanted:08x}")
+        monkeypatch.setattr(state, "PIECE", piece)
+        assert state.fingerprint(given).endswith(f" {wanted:08x}")
     odd = ImageSet(given.images.transpose(2, 3), given.labels, given.classes)
-    assert training._fingerprint(odd).endswith(
+    assert state.fingerprint(odd).endswith(
         f" {zlib.crc32(odd.images.contiguous().numpy().tobytes()):08x}"
     )
     code = """
 import resource, torch
 from mmlite.data import ImageSet
-from mmlite.training import _fingerprint
+from mmlite.training.state import fingerprint
 pixels = torch.zeros(200_000, 1, 32, 32, dtype=torch.uint8).fill_(1)
 set_ = ImageSet(pixels, torch.zeros(200_000, dtype=torch.int64), ("a",))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-_fingerprint(set_)
+fingerprint(set_)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

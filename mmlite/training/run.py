@@ -1,0 +1,255 @@
+"""What stands around the steps of a run: its optimizer and state, hooks, saves and progress."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from mmlite import distributed
+from mmlite.support.rng import own_generators
+from mmlite.training.arguments import Hooks, Saving, Settings
+from mmlite.training.checkpoints import CheckpointError, alone, exists, save_checkpoint
+from mmlite.training.history import History
+from mmlite.training.memory import kept_memory
+from mmlite.training.modes import TrainingModes
+from mmlite.training.precision import autocast, compiled
+from mmlite.training.schedule import warmup_cosine
+from mmlite.training.state import RunState, fingerprint
+from mmlite.training.storable import alike, plain, to_file
+from mmlite.training.watch import LossWatch, check_weights
+
+Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
+
+
+class TrainingRun:
+    """A run of `fit`: what its loop works on.
+
+    Attributes:
+        state: what a checkpoint keeps.
+        optimizer, schedule: of this run.
+        loss, hooks: in the run's precision.
+        pixels: the images, on the model's device.
+        watch: over losses and gradients.
+
+    Raises:
+        ValueError: nothing is to be trained, a name is taken, or the processes of a group were
+            told differently.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        settings: Settings,
+        hooks: Hooks,
+        saving: Saving,
+        history: History,
+    ) -> None:
+        self.model, self.settings, self.saving, self.history = model, settings, saving, history
+        self.parameters = list(model.parameters())  # the frozen ones too: a hook may release them
+        if not any(p.requires_grad for p in self.parameters):
+            raise ValueError("the model has no parameters to train")
+        self.device = self.parameters[0].device
+        self.pixels = settings.images.images.to(self.device)
+        self.optimizer = torch.optim.AdamW(
+            self.parameters,
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=self.device.type != "cpu",  # a launch for all weights; a CPU has none to save
+        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: warmup_cosine(step, settings.steps, settings.warmup)
+        )
+        history.steps_per_epoch = settings.steps_per_epoch
+        kept = {"model": model, "optimizer": self.optimizer, "schedule": self.schedule}
+        if taken := sorted(kept.keys() & (saving.keep or {}).keys()):
+            raise ValueError(
+                f"keep has {taken[0]!r}, which fit keeps itself; give yours another name"
+            )
+        self.state = RunState(
+            kept | dict(saving.keep or {}),
+            torch.Generator().manual_seed(settings.seed),
+            history,
+            self.device,
+            own_generators(model, loss, *vars(hooks).values()),
+        )
+        self.described = self._described()
+        if distributed.world_size() > 1:
+            _start_alike(model, self.described)
+        self.cast = partial(autocast, self.device, settings.precision)
+        self.loss = self.cast()(loss)
+        before, after = (f and self.cast()(f) for f in (hooks.before_step, hooks.after_step))
+        self.hooks = Hooks(before, after, hooks.on_epoch)
+        self.watch = LossWatch(history, self.device)
+
+    def _described(self) -> dict[str, Any]:
+        """Return what tells this run from others."""
+        read = self.saving.path or distributed.world_size() > 1
+        own = {"images": fingerprint(self.settings.images) if read else ""}
+        own |= self.settings.described()
+        given = dict(self.saving.description or {})
+        for name, value in given.items():
+            if name in own and own[name] != value:
+                raise ValueError(
+                    f"description has {name!r}, which fit describes itself; give yours another name"
+                )
+        return plain(own | given)
+
+    def whole_batch(self) -> AbstractContextManager[None]:
+        """Let losses see the batches of all processes as one."""
+        return distributed.sharded_batch(self.settings.shares())
+
+    @contextmanager
+    def going(self, progress: bool) -> Iterator[None]:
+        """Hold a run's place, go on from its checkpoint, and undo at the end what it changed."""
+        with ExitStack() as stack:
+            if self.saving.path is not None:
+                self._open(stack)
+            self.history.arrive = self.watch.look
+            stack.callback(setattr, self.history, "arrive", None)
+            self.modes = TrainingModes(self.model)
+            self.begun, self.started = self.state.step, time.perf_counter()
+            quiet = not progress or distributed.rank() > 0
+            self.bar = stack.enter_context(_bar(self.settings.steps, self.begun, quiet))
+            stack.enter_context(compiled(self.model, self.settings.compile))
+            if self.device.type == "cpu":
+                stack.enter_context(kept_memory())
+            done = self.state.step // self.settings.steps_per_epoch
+            if self.state.step and not self.state.within_epoch and self.state.told < done:
+                self._tell(done)  # stopped before, or within, the call
+            yield
+
+    def _open(self, stack: ExitStack) -> None:
+        """Claim the checkpoint's place and go on from what lies there."""
+        path, resume = self.saving.path, self.saving.resume
+        there = distributed.broadcast_result(lambda: _claim(stack, path, resume))
+        with self.whole_batch():
+            to_file(self.state.state_dict(), "what fit keeps")  # before hours are spent
+        if there:
+            # a `MetaMask` computes anew what a file cannot hold
+            with self.whole_batch(), self.cast():
+                self.state.resume(path, self.described)
+
+    def trained(self) -> list[nn.Parameter]:
+        """Return the parameters that are trained at the moment: a hook may freeze or release."""
+        return [p for p in self.parameters if p.requires_grad]
+
+    def gradients(self) -> list[Tensor]:
+        """Return the gradients that there are."""
+        return [p.grad for p in self.parameters if p.grad is not None]
+
+    def call(self, hook: Callable[[Any], None] | None, argument: Any) -> None:
+        """Call a hook, if there is one.
+
+        Raises:
+            ValueError: it gave the optimizer parameters that the run does not know.
+        """
+        if hook is None:
+            return
+        hook(argument)
+        self.modes.settle()
+        if len(self.optimizer.param_groups) > 1:
+            raise ValueError(
+                "a hook added a parameter group to fit's optimizer, whose schedule and checkpoint "
+                "do not know it; let the model hold all that is to be trained before fit begins"
+            )
+
+    def end_step(self) -> None:
+        """Count a step, show it, and save where the caller wants that within an epoch."""
+        self.schedule.step()
+        self.state.step += 1
+        self.bar.update()
+        if self.watch.due():
+            shown = f"loss {self.history.known[-1]:.3f}, {self._rate():,.0f} images/s"
+            self.bar.set_postfix_str(shown, refresh=False)
+        every = self.saving.every
+        if every and self.state.step % every == 0 and self.state.within_epoch:
+            self._look()
+            self._save()
+
+    def end_epoch(self) -> None:
+        """Check and save an epoch, and tell of it."""
+        self._look()
+        # BatchNorms that are not synchronized have each seen the images of one process. `data`,
+        # because a graph that waits for its meta step holds the buffers, but does not read them
+        distributed.all_reduce_mean([b.data for b in self.model.buffers() if b.is_floating_point()])
+        self.history.images_per_second = self._rate()
+        self._tell(self.state.step // self.settings.steps_per_epoch)
+
+    def _rate(self) -> float:
+        """Return the images a second of this sitting."""
+        images = (self.state.step - self.begun) * self.settings.batch_size
+        return images / (time.perf_counter() - self.started)
+
+    def _look(self) -> None:
+        """Stop the run here if a loss, a gradient or a weight is not finite."""
+        self.watch.look()
+        check_weights(self.trained(), self.state.step)
+
+    def _tell(self, epoch: int) -> None:
+        """Call on_epoch. What it breaks, or a stop within it, costs nothing of the epoch."""
+        if self.hooks.on_epoch is not None:
+            self._save()
+            self.call(self.hooks.on_epoch, epoch)
+        self.state.told = epoch
+        self._save()
+
+    def _save(self) -> None:
+        if self.saving.path is None:
+            return
+        with self.whole_batch():
+            state = self.state.state_dict()
+        if distributed.rank() == 0:
+            save_checkpoint(self.saving.path, state, self.described)
+
+
+def _start_alike(model: nn.Module, settings: Mapping[str, Any]) -> None:
+    """Give every process the first one's weights, or refuse processes that were told differently.
+
+    Raises:
+        ValueError: a setting, or the model's make, is not the same in all of them.
+    """
+    held = [*model.named_parameters(), *model.named_buffers()]
+    make = "; ".join(f"{name} {list(t.shape)} {t.requires_grad}" for name, t in held)
+    settings = dict(settings) | {"the model": make}
+    for other, theirs in enumerate(distributed.all_gather_objects(settings)):
+        for name, value in settings.items():
+            if not alike(theirs[name], value):
+                raise ValueError(
+                    f"{name} is {value!r} in process {distributed.rank()} and {theirs[name]!r} in "
+                    f"process {other}; fit needs the same arguments in each"
+                )
+    distributed.broadcast([*model.parameters(), *model.buffers()])
+
+
+def _bar(total: int, begun: int, quiet: bool) -> tqdm:
+    """Return a progress bar that is drawn once a second.
+
+    In a notebook each drawing is several messages, and a client that does not read them while a
+    cell runs (nbval, nbconvert) loses what comes after the first two thousand.
+    """
+    return tqdm(
+        total=total, initial=begun, disable=quiet, unit="step", leave=False, mininterval=1.0
+    )
+
+
+def _claim(stack: ExitStack, path: str | Path, resume: bool) -> bool:
+    """Keep a checkpoint's place to this run, and return if there is one to go on from.
+
+    Raises:
+        CheckpointError: another run is writing there, or there is one and `resume` is False.
+    """
+    stack.enter_context(alone(path))
+    there = exists(path)
+    if there and not resume:
+        raise CheckpointError(
+            f"there is a checkpoint at {path} already; resume=True goes on from it, another path "
+            "starts another run"
+        )
+    return there
