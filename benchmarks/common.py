@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from mmlite.course.notebooks import machine
-from mmlite.evaluation import paired_difference
+from mmlite.statistics import paired_difference
 
 RESULTS = Path(__file__).with_name("results")
 

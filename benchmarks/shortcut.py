@@ -20,8 +20,9 @@ from tqdm import tqdm
 import mmlite
 from mmlite import TwoViews, encode, fit, nt_xent, projector, small_conv
 from mmlite.course import plots
-from mmlite.evaluation import knn_accuracy, linear_probe_accuracy, neighbours, paired_difference
+from mmlite.evaluation import knn_accuracy, linear_probe_accuracy, neighbours
 from mmlite.exercises.lesson01 import two_views
+from mmlite.statistics import paired_difference
 
 DEVICE = mmlite.device()
 PLAIN = TwoViews(crop=(0.4, 1.0), jitter=0.4)

@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "ImageSet": "data",
-    "device": "data",
+    "device": "support.devices",
     "load": "data",
     "plant_background": "data",
     "TwoViews": "views",
@@ -32,7 +32,7 @@ _HOME = {
     "knn_accuracy": "evaluation",
     "linear_probe_accuracy": "evaluation",
     "neighbours": "evaluation",
-    "paired_difference": "evaluation",
+    "paired_difference": "statistics",
     "chance_shares": "confounders",
     "class_information": "confounders",
     "mask_accuracy": "confounders",
@@ -51,8 +51,26 @@ _HOME = {
     "check": "exercises",
 }
 _MODULES = (
-    *("support", "distributed", "data", "views", "encoders", "contrastive", "redundancy"),
-    *("evaluation", "confounders", "metamask", "training", "experiments", "course", "exercises"),
+    *(
+        "support",
+        "distributed",
+        "datasets",
+        "data",
+        "views",
+        "encoders",
+        "contrastive",
+        "redundancy",
+    ),
+    *(
+        "evaluation",
+        "statistics",
+        "confounders",
+        "metamask",
+        "training",
+        "experiments",
+        "course",
+        "exercises",
+    ),
     *("grading", "cli"),
 )
 __all__ = sorted(_HOME)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmlite.datasets import DataError, tiny_imagenet
 from mmlite.support import checks
 
 FASHION_CLASSES = (
@@ -34,35 +35,7 @@ FASHION_CLASSES = (
     "Ankle boot",
 )
 FASHION_SHA256 = "5bd2701e11b038dd60d4e3bcc3fc9ceeb63d7b754fc80b75cfd492899a5d1a00"
-UNPACK = "unpack the zip again"
 TEXTURE_FREQUENCIES = 3  # cosines of 0, 1 and 2 half-waves along each axis: 9 smooth modes
-
-
-class DataError(RuntimeError):
-    """A data file is missing or damaged; the message names it and says how to mend it."""
-
-
-def device() -> torch.device:
-    """Return the device to work on: `MMLITE_DEVICE` if set, else cuda, then mps, then cpu.
-
-    Raises:
-        ValueError: `MMLITE_DEVICE` names no device that this machine has.
-    """
-    wanted = os.environ.get("MMLITE_DEVICE")
-    if not wanted:
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        chosen = torch.device(wanted)
-        torch.empty(1, device=chosen)
-    # torch reports an unknown name, an absent driver and an index too high in three ways
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(
-            f"MMLITE_DEVICE={wanted!r} is not a device of this machine "
-            f"({str(error).splitlines()[0]}); set it to cpu, cuda, cuda:0 or mps, or unset it"
-        ) from error
-    return chosen
 
 
 @dataclass(frozen=True, eq=False)
@@ -323,119 +296,12 @@ def _stl10(root: Path, split: str, download: bool):
     return source.data, source.labels, source.classes
 
 
-def _tiny_imagenet(root: Path, split: str, download: bool):
-    from PIL import Image
-
-    folder = root / "tiny-imagenet-200"
-    wnids, classes = _tiny_imagenet_classes(folder)
-    if split == "train":
-        files = _tiny_imagenet_train(folder, wnids)
-    else:  # the published test images have no labels: the validation images stand in
-        files = _tiny_imagenet_val(folder, wnids)
-    images = []
-    for path, _ in files:
-        try:
-            with Image.open(path) as image:
-                images.append(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
-        except OSError as error:
-            raise DataError(f"{path} is missing or damaged; {UNPACK}") from error
-    return np.stack(images), [label for _, label in files], classes
-
-
-def _tiny_imagenet_classes(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the classes' WordNet ids and names."""
-    wnids = (folder / "wnids.txt").read_text().split()
-    lines = (folder / "words.txt").read_text().splitlines()
-    words = dict(line.split("\t", 1) for line in lines if "\t" in line)
-    if not wnids:
-        raise DataError(f"{folder / 'wnids.txt'} names no class; {UNPACK}")
-    if twice := sorted({wnid for wnid in wnids if wnids.count(wnid) > 1}):
-        raise DataError(f"{folder / 'wnids.txt'} names {twice[0]} twice; {UNPACK}")
-    _refuse_missing(
-        [wnid for wnid in wnids if wnid not in words],
-        f"of the {len(wnids)} classes of wnids.txt have no name in {folder / 'words.txt'}",
-    )
-    return wnids, [words[wnid].split(",")[0] for wnid in wnids]
-
-
-def _tiny_imagenet_train(folder: Path, wnids: list[str]) -> list[tuple[Path, int]]:
-    """Return the training images with their labels, every class whole.
-
-    A class is whole if it has as many images as any other, all that its list of boxes names, and
-    numbers without a gap: so a small set in this format can be told from the rest of a large one.
-    """
-    train = folder / "train"
-    _refuse_missing(
-        [wnid for wnid in wnids if not (train / wnid).is_dir()],
-        f"of the {len(wnids)} classes of wnids.txt have no folder in {train}",
-    )
-    there = [path.name for path in sorted(train.iterdir()) if path.is_dir()]
-    _refuse_missing(
-        [name for name in there if name not in wnids and name[0] not in "._"],
-        f"of the {len(there)} folders in {train} are no class of wnids.txt",
-    )
-    of_class = [_jpegs(train / wnid / "images") for wnid in wnids]
-    most = max(1, *(len(paths) for paths in of_class))
-    missing = [
-        f"{wnid} ({len(paths)})"
-        for wnid, paths in zip(wnids, of_class, strict=True)
-        if len(paths) < most or _promised(train / wnid, wnid, paths) - {p.name for p in paths}
-    ]
-    _refuse_missing(
-        missing,
-        f"of the {len(wnids)} classes in {train} lack images: the fullest has {most}, and some",
-    )
-    return [(path, label) for label, paths in enumerate(of_class) for path in paths]
-
-
-def _promised(folder: Path, wnid: str, paths: list[Path]) -> set[str]:
-    """Return the images that a class's list of boxes names, and those up to its highest number."""
-    boxes = folder / f"{wnid}_boxes.txt"
-    rows = boxes.read_text().splitlines() if boxes.exists() else []
-    numbers = [path.stem.removeprefix(f"{wnid}_") for path in paths]
-    highest = max((int(number) for number in numbers if number.isdecimal()), default=-1)
-    listed = {row.split("\t")[0] for row in rows if row.strip()}
-    return listed | {f"{wnid}_{number}.JPEG" for number in range(highest + 1)}
-
-
-def _tiny_imagenet_val(folder: Path, wnids: list[str]) -> list[tuple[Path, int]]:
-    """Return the validation images with their labels: all that the list names, and no other."""
-    annotations, images = folder / "val" / "val_annotations.txt", folder / "val" / "images"
-    rows = [row.split("\t") for row in annotations.read_text().splitlines() if row.strip()]
-    if not rows or any(len(row) < 2 for row in rows):
-        raise DataError(f"{annotations} is empty or damaged; {UNPACK}")
-    label_of = {wnid: label for label, wnid in enumerate(wnids)}
-    named, there = {row[0] for row in rows}, {path.name for path in _jpegs(images)}
-    for faults, what in (
-        (named - there, f"of the {len(named)} images of {annotations.name} are not in {images}"),
-        (there - named, f"of the {len(there)} images in {images} are not in {annotations.name}"),
-        (
-            {row[1] for row in rows} - set(wnids),
-            f"classes of {annotations} are not among the {len(wnids)} of wnids.txt",
-        ),
-    ):
-        _refuse_missing(sorted(faults), what)
-    return [(images / name, label_of[wnid]) for name, wnid, *_ in rows]
-
-
-def _jpegs(folder: Path) -> list[Path]:
-    """Return a folder's images; not the files ._x.JPEG, in which macOS keeps its own notes."""
-    return sorted(path for path in folder.glob("*.JPEG") if not path.name.startswith("."))
-
-
-def _refuse_missing(names: list[str], what: str) -> None:
-    """Raise a DataError that counts what is missing and names the first few, unless none is."""
-    if names:
-        few = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-        raise DataError(f"tiny-imagenet is not whole: {len(names)} {what} ({few}); {UNPACK}")
-
-
 _SOURCES: dict[str, Callable] = {
     "fashion-mnist": _fashion_mnist,
     "cifar10": lambda *args: _cifar(*args, kind="CIFAR10"),
     "cifar100": lambda *args: _cifar(*args, kind="CIFAR100"),
     "stl10": _stl10,
-    "tiny-imagenet": _tiny_imagenet,
+    "tiny-imagenet": lambda root, split, download: tiny_imagenet.read(root, split),
 }
 
 

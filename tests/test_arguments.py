@@ -98,7 +98,7 @@ NO_TRAINER = {
 }
 
 CASES = {
-    "data.device": ({}, {}),
+    "devices.device": ({}, {}),
     "data.ImageSet": (
         {"images": SET.images, "labels": Y, "classes": ("a", "b"), "name": "x", "nuisance": H},
         {
@@ -199,7 +199,7 @@ CASES = {
             "weight_decay": POSITIVE,
         },
     ),
-    "evaluation.paired_difference": (
+    "statistics.paired_difference": (
         {"a": [1.0, 2.0], "b": [1.0, 3.0], "confidence": 0.9},
         {
             "a": (None, 3, "ab", [1.0], [1.0, None], [1.0, "2"], [1.0, math.nan], H),
@@ -514,23 +514,25 @@ CASES = {
 INNER = {
     "claims.masked",
     *("training.TrainingError", "training.CheckpointError", "training.History"),
-    *("data.DataError", "data.check_image_set", "views.check_range", "views.triangle"),
+    *("data.check_image_set", "views.check_range", "views.triangle"),
     *("encoders.ChannelsLast", "encoders.uncompiled", "contrastive.check_pair"),
     *("contrastive.check_temperature", "contrastive.check_finite", "contrastive.NotFiniteError"),
     *("evaluation.frozen", "evaluation.vote", "evaluation.largest", "evaluation.check_features"),
-    *("evaluation.check_labelled", "evaluation.alike", "evaluation.Interval"),
+    *("evaluation.check_labelled", "evaluation.alike", "statistics.Interval"),
     *("confounders.MaskStudy", "confounders.SplitGain", "costs.Cost", "costs.Limits"),
     *("costs.LayerTime", "costs.Calls", "runs.Parts", "runs.Accuracies", "runs.Run"),
     *("runs.describe", "runs.channels_of", "runs.check_recipe", "claims.Claim"),
     "claims.read_claims",
 }
 MODULES = (
-    *("data", "views", "encoders", "contrastive", "redundancy", "evaluation", "confounders"),
+    *("devices", "data", "views", "encoders", "contrastive", "redundancy", "evaluation"),
+    *("statistics", "confounders"),
     *("costs", "plots", "recipes", "runs", "claims", "metamask", "training"),
 )
 HOMES = {
     **dict.fromkeys(("costs", "recipes", "runs"), "experiments."),
     **dict.fromkeys(("plots", "claims"), "course."),
+    "devices": "support.",
 }
 LATER = {"check"}  # what a student hands in is told in a line, see tests/exercises/test_judge.py
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 
 from mmlite import evaluation
 from mmlite.confounders import (
@@ -24,7 +23,6 @@ from mmlite.evaluation import (
     largest,
     linear_probe_accuracy,
     neighbours,
-    paired_difference,
 )
 from mmlite.redundancy import (
     barlow_twins,
@@ -240,33 +238,6 @@ def test_readers_read_any_precision(reader, dtypes):
 def test_knn_refuses_wrong_settings(wrong, message):
     with pytest.raises(ValueError, match=message):
         knn_accuracy(H, LABELS, H, LABELS, **({"k": 3} | wrong))
-
-
-def test_paired_difference_is_the_paired_t_interval():
-    a, b = [0.71, 0.74, 0.69, 0.80], [0.70, 0.70, 0.71, 0.75]
-    expected = stats.ttest_rel(a, b).confidence_interval(0.9)
-    interval = paired_difference(a, b, confidence=0.9)
-    assert interval.mean == pytest.approx(np.mean(a) - np.mean(b))
-    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
-    assert str(interval).startswith("+0.020 [")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (([1.0], [1.0]), "same length of at least 2"),
-        (([1.0, 2.0], [1.0]), "same length"),
-        (([1.0, 2.0, 3.0], [1.0, math.nan, 3.0]), r"b\[1\] must be a finite number, got nan"),
-        (([1.0, math.inf], [1.0, 2.0]), r"a\[1\] must be a finite number, got inf"),
-        (
-            ([1.0, 2.0], [1.0, 2.0], 1.0),
-            "confidence must be a number greater than 0 and less than 1",
-        ),
-    ],
-)
-def test_paired_difference_refuses_what_it_cannot_compare(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        paired_difference(*arguments)
 
 
 @given(st.integers(0, 1000), st.integers(1, 8), st.integers(1, 900))

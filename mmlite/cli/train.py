@@ -139,10 +139,10 @@ def _recipe(options: argparse.Namespace):
 
 def plan(recipe, options: argparse.Namespace) -> list[str]:
     """Return the lines of a dry run: every number of the run, and what is in its folder."""
-    from mmlite.data import device
     from mmlite.distributed import shard_sizes
     from mmlite.experiments.recipes import METHODS, numbers
     from mmlite.experiments.runs import CHECKPOINT
+    from mmlite.support.devices import device
     from mmlite.training.checkpoints import exists
 
     before = "" if recipe.background is None else f", backgrounds of strength {recipe.background:g}"

@@ -1,1 +1,5 @@
-"""The data that travels with the package, and the script that made it."""
+"""The shipped images, how they were made, and formats that torchvision does not read."""
+
+
+class DataError(RuntimeError):
+    """A data file is missing or damaged; the message names it and says how to mend it."""

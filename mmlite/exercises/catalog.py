@@ -4,9 +4,9 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from mmlite import data
 from mmlite.exercises.exercise import Exercise
 from mmlite.exercises.judge import judge
+from mmlite.support import devices
 
 LESSONS = ("01", "02", "03", "04", "07")
 
@@ -32,7 +32,7 @@ def check(exercise_id: str, function: Callable[..., Any], seed: int | None = Non
         ValueError: there is no such exercise.
     """
     exercise = find(exercise_id)
-    verdict = judge(exercise, function, seed=seed, device=data.device())
+    verdict = judge(exercise, function, seed=seed, device=devices.device())
     if verdict.status == "passed":
         print(f"✓ exercise {exercise.id} passed: {exercise.title}")
         return function

@@ -1,6 +1,7 @@
 """A recipe trained into a folder, and what came of it.
 
-    from mmlite.experiments.recipes import RECIPES
+    from mmlite.experiments.log import Log
+from mmlite.experiments.recipes import RECIPES
     from mmlite.experiments.runs import train
     print(train(RECIPES["fashion-laptop"], "metamask", out="runs/first").table())
 
@@ -10,11 +11,8 @@ second and seconds since the start or the last resumption, and of a mask the lea
 entry.
 """
 
-import json
 import time
-import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -24,19 +22,19 @@ from torch import Tensor, nn
 
 from mmlite import distributed
 from mmlite.contrastive import nt_xent
-from mmlite.data import ImageSet, device, load, plant_background
+from mmlite.data import ImageSet, load, plant_background
 from mmlite.distributed.batch_norm import convert_sync_batchnorm
 from mmlite.encoders import encode, projector, resnet18, small_conv
 from mmlite.evaluation import knn_accuracy, linear_probe_accuracy
+from mmlite.experiments.log import Log
 from mmlite.experiments.recipes import METHODS, SCHEDULES, Recipe
 from mmlite.metamask import DimensionalMask, LookaheadMetaMask, MetaMask
 from mmlite.redundancy import barlow_twins
 from mmlite.support import checks
+from mmlite.support.devices import device
 from mmlite.training import History, Loss, fit
 from mmlite.training.checkpoints import (
     CheckpointError,
-    CheckpointWarning,
-    WriteError,
     exists,
     load_checkpoint,
 )
@@ -256,7 +254,7 @@ def train(
         if sync_batch_norm:
             convert_sync_batchnorm(parts.model)
         images = images_of(recipe, recipe.split, download).to(where)
-        history, log = History(), None if folder is None else _Log(folder / LOG)
+        history, log = History(), None if folder is None else Log(folder / LOG)
         started = time.perf_counter()
 
         def on_epoch(epoch: int) -> None:
@@ -382,47 +380,3 @@ def channels_of(recipe: Recipe) -> int:
     """Return C: fashion is grey unless it stands before a background."""
     check_recipe(recipe)
     return 1 if recipe.data.startswith("fashion") and recipe.background is None else 3
-
-
-class _Log:
-    """One line of JSON for each epoch. A resumed run takes back the lines of epochs it repeats."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def write(self, line: dict[str, Any]) -> None:
-        """Add a line.
-
-        Raises:
-            WriteError: the disk is full, say. The log stays as it was.
-        """
-        fresh = self.path.with_name(f"{self.path.name}.tmp")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            kept = [text for epoch, text in self._lines() if epoch < line["epoch"]]
-            fresh.write_text("\n".join([*kept, json.dumps(line), ""]), encoding="utf-8")
-            fresh.replace(self.path)
-        except OSError as error:
-            with suppress(OSError):
-                fresh.unlink()
-            raise WriteError(
-                f"the log {self.path} cannot be written ({error.strerror}); make room there. The "
-                "last checkpoint is as it was"
-            ) from error
-
-    def _lines(self) -> list[tuple[int, str]]:
-        """Return the log's lines with their epochs; a damaged log is set aside."""
-        if not self.path.exists():
-            return []
-        try:
-            lines = self.path.read_text(encoding="utf-8").splitlines()
-            return [(int(json.loads(line)["epoch"]), line) for line in lines]
-        except (ValueError, KeyError, TypeError):  # no UTF-8, no JSON, no epoch
-            aside = self.path.with_name(f"{self.path.name}.damaged")
-            self.path.replace(aside)
-            warnings.warn(
-                f"the log {self.path} is damaged; it is kept as {aside.name}, and another begins",
-                CheckpointWarning,
-                stacklevel=2,
-            )
-            return []

@@ -144,7 +144,7 @@ def test_the_comparison_lets_pass_what_may_change_and_nothing_else(tmp_path, sto
 
 
 def test_pictures_are_compared_by_their_alternative_text(tmp_path):
-    source = "from mmlite import plots\nplots.lines([1, 2], {'a': [1, %d]}, 'x', 'y', '%s')"
+    source = "from mmlite.course import plots\nplots.lines([1, 2], {'a': [1, %d]}, 'x', 'y', '%s')"
     cell = new_code_cell(source % (2, "a line"))
     nb = new_notebook(cells=[cell])
     notebooks.execute(nb, tmp_path)

@@ -8,7 +8,7 @@ import torch
 from right_answers import RIGHT, none_if_constant
 from torch.nn import functional as F
 
-from mmlite import data, exercises
+from mmlite import exercises
 from mmlite.exercises import AnswerError, all_exercises, check, find, grade, judge
 from mmlite.exercises.lesson01 import two_views
 from mmlite.exercises.lesson04.ex5_mixed_term import head_loss
@@ -246,7 +246,7 @@ def test_check_leaves_the_random_state(capsys):
 
 def test_check_uses_the_lessons_device(monkeypatch, capsys):
     devices = []
-    monkeypatch.setattr(data, "device", lambda: torch.device("meta"))
+    monkeypatch.setattr(devices, "device", lambda: torch.device("meta"))
 
     def answer(a, b):
         devices.append(a.device.type)

@@ -8,6 +8,7 @@ import torch
 
 from mmlite.evaluation import knn_accuracy
 from mmlite.experiments import runs
+from mmlite.experiments.log import Log
 from mmlite.experiments.recipes import RECIPES
 from mmlite.training import run
 from mmlite.training.checkpoints import (
@@ -93,11 +94,11 @@ def test_a_stopped_run_goes_on_and_its_log_has_each_epoch_once(tmp_path, monkeyp
 @pytest.mark.parametrize("damage", [b"no json", b'{"loss": 1}', b"\xff", b'{"epoch": 1'])
 def test_a_damaged_log_is_set_aside_and_the_run_goes_on(tmp_path, damage):
     log = tmp_path / "run" / "log.jsonl"
-    runs._Log(log).write({"epoch": 1})
+    Log(log).write({"epoch": 1})
     log.write_bytes(log.read_bytes() + damage)
     before = log.read_bytes()
     with pytest.warns(CheckpointWarning, match=r"kept as log\.jsonl\.damaged"):
-        runs._Log(log).write({"epoch": 2})
+        Log(log).write({"epoch": 2})
     assert log_of(log.parent) == [{"epoch": 2}]
     assert log.with_name("log.jsonl.damaged").read_bytes() == before
 
@@ -105,7 +106,7 @@ def test_a_damaged_log_is_set_aside_and_the_run_goes_on(tmp_path, damage):
 def test_a_log_that_cannot_be_written_stops_the_run_in_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WriteError, match=r"log\.jsonl cannot be written \(.+\); make room"):
-        runs._Log(tmp_path / "file" / "log.jsonl").write({"epoch": 1})
+        Log(tmp_path / "file" / "log.jsonl").write({"epoch": 1})
 
 
 def test_a_folder_with_a_run_is_not_written_over(tmp_path):
