@@ -11,7 +11,7 @@ from mmlite.course.notebooks import LessonError
     ("option", "value", "message"),
     [
         ("--due", "tomorrow", "'tomorrow' is not a time; write it as 2026-11-30T18:00"),
-        ("--due", "0001-01-01T00:00+14:00", "is no time"),
+        ("--due", "0001-01-01T00:00+14:00", "is not a time"),
         ("--timeout", "0.5", "'0.5' is not a whole number of at least 1"),
         ("--jobs", "two", "'two' is not a whole number"),
         ("--memory", "0", "'0' is not a whole number"),
