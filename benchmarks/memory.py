@@ -21,8 +21,8 @@ import torch
 from common import median_ratio, save
 from training import PROBLEMS, ours
 
-from mmlite import training
 from mmlite.data import ImageSet
+from mmlite.training import run
 
 WAYS = ("kept", "given back")
 EPOCHS, STEPS = 3, {"small_conv": 20, "resnet18": 4}
@@ -31,7 +31,7 @@ EPOCHS, STEPS = 3, {"small_conv": 20, "resnet18": 4}
 def measure(name: str, way: str) -> dict[str, float]:
     """Return what a step costs in this process."""
     if way == "given back":
-        training.kept_memory = nullcontext
+        run.kept_memory = nullcontext
     recipe, side, batch, _ = PROBLEMS[name]
     steps = STEPS[name]
     pixels = torch.randint(0, 256, (batch * steps, 3, side, side), dtype=torch.uint8)

@@ -12,6 +12,7 @@ import os
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -187,8 +188,8 @@ def load(
     if name == "fashion":
         whole = _load_shipped(split)
     else:
-        folder = os.environ.get("MMLITE_DATA") or "data"
-        folder = checks.path("MMLITE_DATA", folder) if root is None else checks.path("root", root)
+        told = os.environ.get("MMLITE_DATA") or "data"
+        folder = checks.path("MMLITE_DATA", told) if root is None else checks.path("root", root)
         whole = _load_from_folder(name, split, folder, download)
     return whole if size is None else balanced_subset(whole, size, seed)
 
@@ -298,8 +299,8 @@ def _stl10(root: Path, split: str, download: bool):
 
 _SOURCES: dict[str, Callable] = {
     "fashion-mnist": _fashion_mnist,
-    "cifar10": lambda *args: _cifar(*args, kind="CIFAR10"),
-    "cifar100": lambda *args: _cifar(*args, kind="CIFAR100"),
+    "cifar10": partial(_cifar, kind="CIFAR10"),
+    "cifar100": partial(_cifar, kind="CIFAR100"),
     "stl10": _stl10,
     "tiny-imagenet": lambda root, split, download: tiny_imagenet.read(root, split),
 }

@@ -10,7 +10,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from functools import wraps
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ def frozen(reader: Reader) -> Reader:
         ):
             return reader(*arguments, **named)
 
-    return alone
+    return cast(Reader, alone)
 
 
 @frozen
@@ -273,7 +273,8 @@ def _logistic_regression(x: Tensor, labels: Tensor, weight_decay: float) -> tupl
     with torch.enable_grad():
         optimizer.step(objective)
         objective()
-    steepest = max(float(weight.grad.abs().max()), float(bias.grad.abs().max()))
+    gradients = [p.grad for p in (weight, bias) if p.grad is not None]
+    steepest = max(float(gradient.abs().max()) for gradient in gradients)
     if not steepest < 1e-4:
         warnings.warn(
             f"the linear probe has not converged (steepest gradient {steepest:.1e}); "

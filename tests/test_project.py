@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,17 @@ def tracked() -> list[str]:
 @pytest.mark.parametrize("arguments", [["check"], ["format", "--check"]], ids=" ".join)
 def test_ruff_has_nothing_to_say(arguments):
     command = [sys.executable, "-m", "ruff", *arguments, "--no-cache", "."]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_public_modules_types_hold(tmp_path):
+    # against one torch: what another declares of itself is not ours to say
+    pins = (ROOT / "environment.yml").read_text(encoding="utf-8")
+    pinned = re.search(r"torch==([\d.]+)", pins)[1]
+    if version("torch").partition("+")[0] != pinned:
+        pytest.skip(f"types are checked with torch {pinned}")
+    command = [sys.executable, "-m", "mypy", f"--cache-dir={tmp_path}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -161,6 +173,21 @@ def test_every_public_name_is_documented_and_there():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = mmlite.nothing
     assert set(mmlite.__all__) <= set(dir(mmlite))
+
+
+def test_type_checkers_see_what_is_found_lazily():
+    import mmlite
+
+    stub = ast.parse((ROOT / "mmlite" / "__init__.pyi").read_text(encoding="utf-8"))
+    seen = {
+        alias.asname: node.module
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    lazy = {name: f"mmlite.{home}" for name, home in mmlite._HOME.items()}
+    assert seen == lazy | dict.fromkeys(mmlite._MODULES, "mmlite")
+    assert (ROOT / "mmlite" / "py.typed").exists()
 
 
 def test_modules_are_there_without_an_import_of_their_own():

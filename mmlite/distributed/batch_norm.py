@@ -41,8 +41,7 @@ class SyncBatchNorm(_BatchNorm):
         values = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         count = _count_of_all(x)
         mean, variance = _moments(values)
-        if self.track_running_stats and self.running_mean is not None:
-            self._remember(mean.detach(), variance.detach() * (count / (count - 1)))
+        self._remember(mean.detach(), variance.detach() * (count / (count - 1)))
         scale = (variance + self.eps).rsqrt()
         if self.weight is not None:
             scale = scale * self.weight
@@ -52,16 +51,22 @@ class SyncBatchNorm(_BatchNorm):
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
-        """Move the running statistics, as PyTorch does."""
-        self.num_batches_tracked.add_(1)
-        momentum = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
-        self.running_var.lerp_(variance.to(self.running_var.dtype), momentum)
+        """Move the running statistics, where there are some, as PyTorch does."""
+        running_mean, running_var = self.running_mean, self.running_var
+        tracked = self.num_batches_tracked
+        if running_mean is None or running_var is None or tracked is None:
+            return
+        if not self.track_running_stats:
+            return
+        tracked.add_(1)
+        momentum = 1 / tracked if self.momentum is None else self.momentum
+        running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+        running_var.lerp_(variance.to(running_var.dtype), momentum)
 
 
 def _count_of_all(x: Tensor) -> int:
     """Return how many values a channel has in x [N, C, ...] over all processes."""
-    own = sizes()[rank()]
+    own = (sizes() or (len(x),))[rank()]
     if len(x) % own:
         raise ValueError(f"BatchNorm got {len(x)} rows for {own} images, not so many for each")
     count = len(x) // own * global_size(own) * x[0, 0].numel()
@@ -75,7 +80,8 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     variance, mean = torch.var_mean(x, dim=[d for d in range(x.dim()) if d != 1], correction=0)
     rows = all_gather_row(torch.cat([mean, variance]))  # [processes, 2 C]
     means, variances = rows.chunk(2, dim=1)
-    share = rows.new_tensor([size / sum(sizes()) for size in sizes()])[:, None]
+    shards = sizes() or (len(x),)
+    share = rows.new_tensor([size / sum(shards) for size in shards])[:, None]
     mean = (share * means).sum(0)
     return mean, (share * (variances + (means - mean).square())).sum(0)
 

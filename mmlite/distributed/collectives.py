@@ -8,7 +8,7 @@ differentiated twice and in forward mode, too.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -27,18 +27,17 @@ def broadcast_result(make: Callable[[], T]) -> T:
     """
     if world_size() == 1:
         return make()
-    made: list[T | None] = [None]
-    raised: list[Exception | None] = [None]
+    both: list[Any] = [None, None]  # what came of it: a result or an error
+    raised: Exception | None = None
     if rank() == 0:
         try:
-            made[0] = make()
+            both[0] = make()
         except Exception as error:  # raised below, here as on the others
-            raised[0] = error
-    both = [made[0], raised[0]]
+            both[1] = raised = error
     with answered():
         dist.broadcast_object_list(both)
     if both[1] is not None:
-        raise both[1] if raised[0] is None else raised[0]
+        raise both[1] if raised is None else raised
     return both[0]
 
 
@@ -46,7 +45,7 @@ def all_gather_objects(value: T) -> list[T]:
     """Return the values of all processes, in their order."""
     if world_size() == 1:
         return [value]
-    values: list[T | None] = [None] * world_size()
+    values: list[Any] = [None] * world_size()
     with answered():
         dist.all_gather_object(values, value)
     return values

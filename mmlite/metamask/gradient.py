@@ -116,8 +116,7 @@ def meta_gradient(
     virtual_lr = check_virtual_lr(virtual_lr)
     checks.choice("method", method, METHODS)
     finite_step = checks.real("finite_step", finite_step, above=0)
-    compute = functools.partial(_finite_difference, length=finite_step)
-    compute = _METHODS.get(method, compute)
+    compute = _METHODS.get(method) or functools.partial(_finite_difference, length=finite_step)
     with torch.inference_mode(False):
         objective = Objective(encoder, head, mask, loss, optimizer)
         x = outer_x = both(views)
@@ -137,7 +136,7 @@ def _exact(objective: Objective, x: Tensor, outer_x: Tensor, lr: float) -> Tenso
     check_same(inner.h, h)
     heads = objective.heads_gradient(theta, h)
     check_same(inner.value, heads.value, "losses")
-    return outer.of_w - lr * heads.derivative_along(along, outer.gradient)
+    return outer.mask_gradient - lr * heads.derivative_along(along, outer.gradient)
 
 
 def _unrolled(objective: Objective, x: Tensor, outer_x: Tensor, lr: float) -> Tensor:
@@ -161,7 +160,7 @@ def _unrolled(objective: Objective, x: Tensor, outer_x: Tensor, lr: float) -> Te
 def _first_order(objective: Objective, x: Tensor, outer_x: Tensor, lr: float) -> Tensor:
     inner, outer = _two_passes(objective, x, outer_x, lr)
     objective.check_repeats(objective.parameters, x, inner)
-    return outer.of_w
+    return outer.mask_gradient
 
 
 def _finite_difference(
@@ -182,7 +181,7 @@ def _finite_difference(
         )
         for step in (epsilon, -epsilon)
     )
-    return outer.of_w - lr * (ahead - behind) / (2 * epsilon)
+    return outer.mask_gradient - lr * (ahead - behind) / (2 * epsilon)
 
 
 def _two_passes(objective: Objective, x: Tensor, outer_x: Tensor, lr: float) -> tuple[Pass, Pass]:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Generator, Tensor, nn
@@ -209,7 +209,7 @@ class LookaheadMetaMask(MetaMask):
         self.coming = _Step(x.detach(), draws, buffers, theta, h.detach(), kept, convolutions.kept)
         originals = {f"head.{n}": p for n, p in self.heads.named_parameters()}
         self.known = {name: g.detach() for name, g in kept.graph.items()}
-        known = [*self.known.values(), kept.of_h.detach(), kept.of_w.detach()]
+        known = [*self.known.values(), kept.of_h.detach(), cast(Tensor, kept.of_w).detach()]
         seen = [*(originals[name] for name in self.known), h, self.mask.w]
         return _Known.apply(kept.value, known, *seen)
 
@@ -258,7 +258,7 @@ class LookaheadMetaMask(MetaMask):
             with objective.left_alone(old.draws, old.buffers):
                 h, along = objective.tangent(old.theta, old.x, direction, old.kept)
             check_same(old.h, h)
-            direct = averaged(self.mask.w.grad)
+            direct = averaged(cast(Tensor, self.mask.w.grad))
             self._move(direct + old.heads.derivative_along(along, direction))
         self.mask.w.grad = None
         if self.pending is not None:  # now that the graph of the encoder has gone
@@ -266,7 +266,7 @@ class LookaheadMetaMask(MetaMask):
             for name, p in of_part("encoder", objective.parameters).items():
                 self.pending.theta[name] = spare[name].copy_(p) if name in spare else p.clone()
         if self.clip_norm is not None:
-            self._clip(gradient)
+            self._clip(gradient, self.clip_norm)
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Note how the step depended on its gradient; for `fit`, after each of its steps."""
@@ -282,10 +282,10 @@ class LookaheadMetaMask(MetaMask):
                 if name in theta
             }
 
-    def _clip(self, gradient: Parameters) -> None:
+    def _clip(self, gradient: Parameters, most: float) -> None:
         """Cut the gradient in place, and note how."""
         length = nn.utils.get_total_norm(list(gradient.values()))
-        share = (self.clip_norm / (length + 1e-6)).clamp(max=1)
+        share = (most / (length + 1e-6)).clamp(max=1)
         for g in gradient.values():
             g.mul_(share.to(g.dtype))
         self.known = {name: g * share for name, g in self.known.items()}
@@ -346,8 +346,9 @@ class LookaheadMetaMask(MetaMask):
                 objective.at(kept["theta"], lambda: objective.represent(x))
             heads = objective.heads_gradient(kept["theta"], h)
         clipped = None if kept["clipped"] is None else _Clipped(**kept["clipped"])
-        parts = (kept[name] for name in ("buffers", "theta"))
-        return _Step(x, draws, *parts, h, heads, [], kept["derivative"], clipped)
+        return _Step(
+            x, draws, kept["buffers"], kept["theta"], h, heads, [], kept["derivative"], clipped
+        )
 
 
 @torch.no_grad()

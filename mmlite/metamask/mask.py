@@ -93,7 +93,7 @@ def check_views(name: str, views: Any) -> None:
         or views[0].shape != views[1].shape
         or views[0].dim() < 2
     ):
-        got = checks.shown(views)
+        got: Any = checks.shown(views)
         if isinstance(views, (tuple, list)):
             got = [list(x.shape) if isinstance(x, Tensor) else type(x).__name__ for x in views]
         raise ValueError(f"{name} must be a pair (x1, x2) of one shape [N, C, H, W], got {got}")
@@ -107,6 +107,7 @@ def check_views(name: str, views: Any) -> None:
 def halves(z: Any) -> tuple[Any, Any]:
     """Return what belongs to the first view and to the second of z [2N, P], or of several."""
     if isinstance(z, Tensor):
-        return z.chunk(2)
+        x1, x2 = z.chunk(2)
+        return x1, x2
     first, second = zip(*(halves(part) for part in z), strict=True)
     return first, second

@@ -9,7 +9,7 @@ import functools
 import pickle
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
@@ -47,6 +47,12 @@ class Pass(NamedTuple):
     value: Tensor
     of_w: Tensor | None
     gradient: Parameters
+
+    @property
+    def mask_gradient(self) -> Tensor:
+        """∂L/∂w [D], of a pass that has it."""
+        assert self.of_w is not None
+        return self.of_w
 
 
 @dataclass(frozen=True)
@@ -204,7 +210,7 @@ class Objective:
         if moved:  # what was computed again drew other numbers, or found other buffers
             with without_checkpointing():
                 found = self.at(theta, compute)
-        if not create_graph:
+        if found.of_w is not None:
             averaged(found.of_w, *found.gradient.values())
         return found
 
@@ -380,7 +386,7 @@ def _without_fast_path() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-def _check_optimizer(optimizer: torch.optim.Optimizer | None, needed: Parameters) -> None:
+def _check_optimizer(optimizer: torch.optim.Optimizer | None, needed: Mapping[str, Tensor]) -> None:
     if optimizer is None:
         return
     if not isinstance(optimizer, torch.optim.SGD) or any(

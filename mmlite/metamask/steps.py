@@ -1,7 +1,7 @@
 """MetaMask's training step: what `mmlite.fit` does with a mask after each of its steps."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Generator, Tensor, nn
@@ -129,12 +129,12 @@ class MetaMask:
                 self.encoder,
                 self.heads[0],
                 self.mask,
-                self.seen,
+                cast(Views, self.seen),  # a meta step without a loss before it is told there
                 lr,
                 self.method,
                 self.seen_outer,
                 self.contrastive_loss,
-                optimizer if self.copy_optimizer else None,
+                cast(torch.optim.SGD, optimizer) if self.copy_optimizer else None,  # told there
             )
         )
 

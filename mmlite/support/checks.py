@@ -264,8 +264,8 @@ def _as_float(value: Any) -> float | None:
         return None
     try:
         return float(value)
-    except OverflowError:  # a whole number beyond all floats
-        return math.inf if value > 0 else -math.inf
+    except OverflowError:  # a whole number beyond all floats; typeshed gives Real no order
+        return math.inf if value > 0 else -math.inf  # type: ignore[operator]
 
 
 def _range(

@@ -19,7 +19,7 @@ _ENDS = (str, bytes, int, float, complex, type(None), type, types.ModuleType, Te
 _LIBRARIES = ("torch", "numpy", "mmlite")  # their functions hold nothing of a user's
 
 
-def held_by(roots: Iterable[Any], kinds: type | tuple[type, ...]) -> list[Any]:
+def held_by(roots: Iterable[Any], kinds: type | types.UnionType | tuple[type, ...]) -> list[Any]:
     """Return the objects of some kinds that can be reached from roots, each once.
 
     Looked through are modules, containers, partial functions, methods and their objects, closures,
@@ -30,10 +30,12 @@ def held_by(roots: Iterable[Any], kinds: type | tuple[type, ...]) -> list[Any]:
         roots: where to begin, for instance a loss function.
         kinds: as for `isinstance`.
     """
-    found, seen = {}, {}  # by id, and held, so that no id is given anew
+    # by id, and held, so that no id is given anew
+    found: dict[int, Any] = {}
+    seen: dict[int, Any] = {}
     level = list(roots)
     for _ in range(DEPTH):
-        following = []
+        following: list[Any] = []
         for value in level:
             if isinstance(value, _ENDS) or id(value) in seen or len(seen) >= MOST:
                 continue

@@ -108,11 +108,18 @@ class Saving:
     keep: Mapping[str, Stateful] | None
     description: Mapping[str, Any] | None
 
-    def __post_init__(self) -> None:
-        _check_named(self.keep, self.description)
-        path, every = _check_checkpoint(self.path, self.every, self.resume)
-        object.__setattr__(self, "path", path)
-        object.__setattr__(self, "every", every)
+    @classmethod
+    def checked(
+        cls,
+        path: str | Path | None,
+        every: int | None,
+        resume: bool,
+        keep: Mapping[str, Stateful] | None,
+        description: Mapping[str, Any] | None,
+    ) -> "Saving":
+        """Return what `fit` was told, once it is what it must be."""
+        _check_named(keep, description)
+        return cls(*_check_checkpoint(path, every, resume), resume, keep, description)
 
 
 def check_parts(model, loss, images, history) -> None:

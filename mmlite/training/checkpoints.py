@@ -17,8 +17,9 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import BufferedRandom
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -252,7 +253,7 @@ def _read(path: Path) -> Checkpoint:
     return Checkpoint(content["description"], from_file(content["state"]), path)
 
 
-def _seal(file: BinaryIO) -> None:
+def _seal(file: BufferedRandom) -> None:
     """Write the digest of an archive into its comment, which ends the file."""
     file.seek(-2, os.SEEK_END)  # where an archive without a comment tells its length, 0
     file.write((len(DIGEST) + 64).to_bytes(2, "little"))

@@ -114,7 +114,7 @@ def fit(
     """
     check_parts(model, loss, images, history)
     hooks = Hooks(before_step, after_step, on_epoch)
-    saving = Saving(checkpoint, checkpoint_every, resume, keep, description)
+    saving = Saving.checked(checkpoint, checkpoint_every, resume, keep, description)
     checks.flag("progress", progress)
     settings = Settings(
         images, epochs, batch_size, learning_rate, weight_decay, warmup, seed, precision, compile

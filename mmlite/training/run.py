@@ -20,7 +20,7 @@ from mmlite.training.memory import kept_memory
 from mmlite.training.modes import TrainingModes
 from mmlite.training.precision import autocast, compiled
 from mmlite.training.schedule import warmup_cosine
-from mmlite.training.state import RunState, fingerprint
+from mmlite.training.state import RunState, Stateful, fingerprint
 from mmlite.training.storable import alike, plain, to_file
 from mmlite.training.watch import LossWatch, check_weights
 
@@ -67,7 +67,11 @@ class TrainingRun:
             self.optimizer, lambda step: warmup_cosine(step, settings.steps, settings.warmup)
         )
         history.steps_per_epoch = settings.steps_per_epoch
-        kept = {"model": model, "optimizer": self.optimizer, "schedule": self.schedule}
+        kept: dict[str, Stateful] = {
+            "model": model,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+        }
         if taken := sorted(kept.keys() & (saving.keep or {}).keys()):
             raise ValueError(
                 f"keep has {taken[0]!r}, which fit keeps itself; give yours another name"
@@ -110,7 +114,7 @@ class TrainingRun:
         """Hold a run's place, go on from its checkpoint, and undo at the end what it changed."""
         with ExitStack() as stack:
             if self.saving.path is not None:
-                self._open(stack)
+                self._open(stack, self.saving.path)
             self.history.arrive = self.watch.look
             stack.callback(setattr, self.history, "arrive", None)
             self.modes = TrainingModes(self.model)
@@ -125,10 +129,9 @@ class TrainingRun:
                 self._tell(done)  # stopped before, or within, the call
             yield
 
-    def _open(self, stack: ExitStack) -> None:
+    def _open(self, stack: ExitStack, path: Path) -> None:
         """Claim the checkpoint's place and go on from what lies there."""
-        path, resume = self.saving.path, self.saving.resume
-        there = distributed.broadcast_result(lambda: _claim(stack, path, resume))
+        there = distributed.broadcast_result(lambda: _claim(stack, path, self.saving.resume))
         with self.whole_batch():
             to_file(self.state.state_dict(), "what fit keeps")  # before hours are spent
         if there:

@@ -58,7 +58,7 @@ class RunState:
 
     def rest_of_epoch(self, count: int, batch_size: int) -> tuple[Tensor, ...]:
         """Return the batches, int64 [B], that this epoch has still to take."""
-        if not self.within_epoch:
+        if not self.within_epoch or self.order is None:
             self.order = torch.randperm(count, generator=self.generator)
         full = self.history.steps_per_epoch * batch_size
         order = self.order.to(self.device)

@@ -129,7 +129,7 @@ def _mapping(value: Mapping, name: str) -> dict:
         return made
     ordered = OrderedDict(made)
     if hasattr(value, "_metadata"):  # the versions of a module's state_dict
-        ordered._metadata = value._metadata
+        vars(ordered)["_metadata"] = value._metadata
     return ordered
 
 
