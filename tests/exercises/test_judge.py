@@ -8,10 +8,11 @@ import torch
 from right_answers import RIGHT, none_if_constant
 from torch.nn import functional as F
 
-from mmlite import exercises
 from mmlite.exercises import AnswerError, all_exercises, check, find, grade, judge
+from mmlite.exercises.judge import _to
 from mmlite.exercises.lesson01 import two_views
 from mmlite.exercises.lesson04.ex5_mixed_term import head_loss
+from mmlite.support import devices
 
 EXERCISES = list(all_exercises().values())
 MISTAKES = [(exercise, mistake) for exercise in EXERCISES for mistake in exercise.mistakes]
@@ -191,7 +192,7 @@ def test_tensors_within_tuples_are_copied_compared_and_described():
     assert "changed its inputs" in judge(exercise, changing).message
     message = judge(exercise, lambda pair, factor: factor * pair[0].sum()).message
     assert message.endswith("(for inputs (a [1] tensor, (a [2, 1] tensor, 3)), 0.5)")
-    assert exercises._to(draw(None, 1), "meta")[0][1][0].is_meta
+    assert _to(draw(None, 1), "meta")[0][1][0].is_meta
 
 
 def test_the_smallest_failing_case_is_shown():
@@ -245,15 +246,15 @@ def test_check_leaves_the_random_state(capsys):
 
 
 def test_check_uses_the_lessons_device(monkeypatch, capsys):
-    devices = []
+    used = []
     monkeypatch.setattr(devices, "device", lambda: torch.device("meta"))
 
     def answer(a, b):
-        devices.append(a.device.type)
+        used.append(a.device.type)
         raise NotImplementedError
 
     check("01.1", answer)
-    assert devices == ["meta"]
+    assert used == ["meta"]
 
 
 def test_grade_raises_for_everything_but_a_right_answer():
