@@ -30,6 +30,7 @@ from classes import (
 )
 
 from mmlite import cli
+from mmlite.cli.arguments import local_time
 from mmlite.course.notebooks import LessonError
 from mmlite.grading.host import batch
 from mmlite.grading.host.remote import GraderFault, Settings
@@ -149,9 +150,9 @@ def test_the_command_grades_and_its_exit_code_means_something(tmp_path, capsys):
     (source / "eve.ipynb").unlink()
     assert cli.main([*arguments, "--forget", "eve"]) == 0
     assert "2 submissions: 0 marked now, 2 known already" in capsys.readouterr().out
-    assert arguments.local_time("2026-11-30T18:00").hour == 18
+    assert local_time("2026-11-30T18:00").hour == 18
     with_zone = datetime.fromisoformat("2026-11-30T18:00+00:00")
-    assert arguments.local_time(with_zone.isoformat()).timestamp() == with_zone.timestamp()
+    assert local_time(with_zone.isoformat()).timestamp() == with_zone.timestamp()
     assert cli.main(["grade", str(tmp_path / "none"), "--out", str(out)]) == 2
     assert "no folder, zip or notebook" in capsys.readouterr().err
     assert cli.main([*arguments, "--lesson", "77"]) == 2
