@@ -51,27 +51,9 @@ _HOME = {
     "check": "exercises",
 }
 _MODULES = (
-    *(
-        "support",
-        "distributed",
-        "datasets",
-        "data",
-        "views",
-        "encoders",
-        "contrastive",
-        "redundancy",
-    ),
-    *(
-        "evaluation",
-        "statistics",
-        "confounders",
-        "metamask",
-        "training",
-        "experiments",
-        "course",
-        "exercises",
-    ),
-    *("grading", "cli"),
+    *("support", "distributed", "datasets", "data", "views", "encoders", "contrastive"),
+    *("redundancy", "evaluation", "statistics", "confounders", "metamask", "training"),
+    *("experiments", "course", "exercises", "grading", "cli"),
 )
 __all__ = sorted(_HOME)
 

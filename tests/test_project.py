@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from imports import imported
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,40 +98,27 @@ def test_the_readmes_costs_are_the_lessons():
 
 
 def test_the_tests_mirror_the_library():
-    modules = {path.stem for path in (ROOT / "mmlite").glob("[a-z]*.py")}
-    modules |= {path.parent.name for path in (ROOT / "mmlite").glob("*/__init__.py")}
     tests = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
     tests |= {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
-    assert modules - {"datasets"} <= tests
+    assert parts() - {"datasets"} <= tests
 
 
 # each imports only from itself and those before it
-ORDER = (
+ORDER = [
     *("support", "distributed", "datasets", "data", "views", "encoders", "contrastive"),
-    *(
-        "redundancy",
-        "evaluation",
-        "statistics",
-        "confounders",
-        "metamask",
-        "training",
-        "experiments",
-        "course",
-        "exercises",
-    ),
-    *("grading", "cli"),
-)
+    *("redundancy", "evaluation", "statistics", "confounders", "metamask", "training"),
+    *("experiments", "course", "exercises", "grading", "cli"),
+]
 
 
-def imported(path: Path) -> set[str]:
-    """Return what a file of the library imports of the library, at its head or later."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name for name in found if name.startswith("mmlite.")}
+def parts() -> set[str]:
+    """Return the names of the library's files and packages."""
+    files = {path.stem for path in (ROOT / "mmlite").glob("[a-z]*.py")}
+    return files | {path.parent.name for path in (ROOT / "mmlite").glob("*/__init__.py")}
+
+
+def imported_by(path: Path) -> set[str]:
+    return imported(path.read_text(encoding="utf-8")) - {"mmlite"}
 
 
 def files_of(*place: str) -> list[Path]:
@@ -140,19 +128,17 @@ def files_of(*place: str) -> list[Path]:
 
 @pytest.mark.parametrize("name", ORDER)
 def test_a_part_imports_only_from_those_before_it(name):
-    ours = {one.split(".")[1] for path in files_of(name) for one in imported(path)}
+    ours = {one.split(".")[1] for path in files_of(name) for one in imported_by(path)}
     assert ours - {name, "__version__"} <= set(ORDER[: ORDER.index(name)])
 
 
 def test_the_order_is_of_all_parts():
-    parts = {path.stem for path in (ROOT / "mmlite").glob("[a-z]*.py")}
-    parts |= {path.parent.name for path in (ROOT / "mmlite").glob("*/__init__.py")}
-    assert parts == set(ORDER)
+    assert parts() == set(ORDER)
 
 
 def test_what_runs_beside_an_answer_imports_nothing_that_holds_one():
     for path in [*files_of("grading", "guest"), *files_of("grading", "wire")]:
-        for name in imported(path):
+        for name in imported_by(path):
             assert name.startswith(("mmlite.grading.guest.", "mmlite.grading.wire")), (path, name)
 
 
@@ -191,9 +177,7 @@ def test_type_checkers_see_what_is_found_lazily():
 
 
 def test_modules_are_there_without_an_import_of_their_own():
-    names = [path.stem for path in (ROOT / "mmlite").glob("[a-z]*.py")]
-    names += [path.parent.name for path in (ROOT / "mmlite").glob("*/__init__.py")]
-    names.remove("datasets")
+    names = sorted(parts())
     code = "import mmlite\n" + "".join(f"assert mmlite.{name}.__doc__\n" for name in names)
     code += f"assert set({names!r}) <= set(dir(mmlite))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

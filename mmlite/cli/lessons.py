@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 from mmlite.cli import arguments
-from mmlite.cli.arguments import need
 
 
 def add(commands) -> None:
@@ -66,7 +65,7 @@ def run_lessons(options: argparse.Namespace) -> int:
     """Run lessons, print their claims, and return 1 if one fails."""
     from mmlite.course.notebooks import find_course, find_lessons, run
 
-    need("nbformat", "nbclient", "ipykernel")
+    arguments.need("nbformat", "nbclient", "ipykernel")
     course = find_course()
     folder = course / ("solutions" if options.solutions else "lessons")
     failed = 0
@@ -92,7 +91,7 @@ def build_lessons(options: argparse.Namespace) -> int:
     from mmlite.course.build import build, stale
     from mmlite.course.notebooks import find_course, find_lessons
 
-    need("nbformat", "nbclient", "ipykernel")
+    arguments.need("nbformat", "nbclient", "ipykernel")
     course = find_course()
     masters = find_lessons(course / "solutions", options.lessons)
     if options.check:
@@ -110,7 +109,7 @@ def release_lessons(options: argparse.Namespace) -> int:
     from mmlite.course.notebooks import find_course
     from mmlite.course.release import release
 
-    need("nbformat")
+    arguments.need("nbformat")
     done = release(find_course(), options.target)
     for name in done.left_out:
         print(f"left out, for git does not track it: {name}", file=sys.stderr)

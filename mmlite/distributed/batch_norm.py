@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmlite.distributed.collectives import all_gather_row
 from mmlite.distributed.group import rank
-from mmlite.distributed.shards import global_size, is_sharded, sizes
+from mmlite.distributed.shards import global_size, sizes
 
 
 class SyncBatchNorm(_BatchNorm):
@@ -35,12 +35,13 @@ class SyncBatchNorm(_BatchNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalized x [N, C, ...], in its own type."""
-        if not (self.training and is_sharded()):
+        shards = sizes()
+        if shards is None or not self.training:
             return super().forward(x)
         self._check_input_dim(x)
         values = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-        count = _count_of_all(x)
-        mean, variance = _moments(values)
+        count = _count_of_all(x, shards)
+        mean, variance = _moments(values, shards)
         self._remember(mean.detach(), variance.detach() * (count / (count - 1)))
         scale = (variance + self.eps).rsqrt()
         if self.weight is not None:
@@ -54,9 +55,12 @@ class SyncBatchNorm(_BatchNorm):
         """Move the running statistics, where there are some, as PyTorch does."""
         running_mean, running_var = self.running_mean, self.running_var
         tracked = self.num_batches_tracked
-        if running_mean is None or running_var is None or tracked is None:
-            return
-        if not self.track_running_stats:
+        if (
+            not self.track_running_stats
+            or running_mean is None
+            or running_var is None
+            or tracked is None
+        ):
             return
         tracked.add_(1)
         momentum = 1 / tracked if self.momentum is None else self.momentum
@@ -64,9 +68,9 @@ class SyncBatchNorm(_BatchNorm):
         running_var.lerp_(variance.to(running_var.dtype), momentum)
 
 
-def _count_of_all(x: Tensor) -> int:
+def _count_of_all(x: Tensor, shards: tuple[int, ...]) -> int:
     """Return how many values a channel has in x [N, C, ...] over all processes."""
-    own = (sizes() or (len(x),))[rank()]
+    own = shards[rank()]
     if len(x) % own:
         raise ValueError(f"BatchNorm got {len(x)} rows for {own} images, not so many for each")
     count = len(x) // own * global_size(own) * x[0, 0].numel()
@@ -75,12 +79,11 @@ def _count_of_all(x: Tensor) -> int:
     return count
 
 
-def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+def _moments(x: Tensor, shards: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Return the mean [C] and the biased variance [C] over all processes' values."""
     variance, mean = torch.var_mean(x, dim=[d for d in range(x.dim()) if d != 1], correction=0)
     rows = all_gather_row(torch.cat([mean, variance]))  # [processes, 2 C]
     means, variances = rows.chunk(2, dim=1)
-    shards = sizes() or (len(x),)
     share = rows.new_tensor([size / sum(shards) for size in shards])[:, None]
     mean = (share * means).sum(0)
     return mean, (share * (variances + (means - mean).square())).sum(0)

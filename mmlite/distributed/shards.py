@@ -15,7 +15,7 @@ _sizes: tuple[int, ...] | None = None  # images of each process, within sharded_
 
 
 def shard_sizes(count: int, processes: int) -> list[int]:
-    """Return how many of `world_size` images each process takes, as equal as can be, more first.
+    """Return how many of `count` images each process takes, as equal as can be, more first.
 
     Raises:
         ValueError: there are fewer images than processes.

@@ -50,15 +50,6 @@ class Settings:
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         checks.choice("precision", self.precision, AUTOCAST)
-        self.shares()
-
-    def shares(self) -> list[int]:
-        """Return how many images of a batch each process takes.
-
-        Raises:
-            ValueError: there are more processes than images.
-        """
-        return distributed.shard_sizes(self.batch_size, distributed.world_size())
 
     @property
     def steps_per_epoch(self) -> int:

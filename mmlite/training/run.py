@@ -35,11 +35,12 @@ class TrainingRun:
         optimizer, schedule: of this run.
         loss, hooks: in the run's precision.
         pixels: the images, on the model's device.
+        shards: how many images of a batch each process takes.
         watch: over losses and gradients.
 
     Raises:
-        ValueError: nothing is to be trained, a name is taken, or the processes of a group were
-            told differently.
+        ValueError: nothing is to be trained, a name is taken, there are more processes than images
+            in a batch, or the processes were told differently.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class TrainingRun:
         history: History,
     ) -> None:
         self.model, self.settings, self.saving, self.history = model, settings, saving, history
+        self.shards = distributed.shard_sizes(settings.batch_size, distributed.world_size())
         self.parameters = list(model.parameters())  # the frozen ones too: a hook may release them
         if not any(p.requires_grad for p in self.parameters):
             raise ValueError("the model has no parameters to train")
@@ -107,7 +109,7 @@ class TrainingRun:
 
     def whole_batch(self) -> AbstractContextManager[None]:
         """Let losses see the batches of all processes as one."""
-        return distributed.sharded_batch(self.settings.shares())
+        return distributed.sharded_batch(self.shards)
 
     @contextmanager
     def going(self, progress: bool) -> Iterator[None]:

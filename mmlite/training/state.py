@@ -58,8 +58,9 @@ class RunState:
 
     def rest_of_epoch(self, count: int, batch_size: int) -> tuple[Tensor, ...]:
         """Return the batches, int64 [B], that this epoch has still to take."""
-        if not self.within_epoch or self.order is None:
+        if not self.within_epoch:
             self.order = torch.randperm(count, generator=self.generator)
+        assert self.order is not None  # drawn as the epoch began, and kept by checkpoints
         full = self.history.steps_per_epoch * batch_size
         order = self.order.to(self.device)
         return order[self.within_epoch * batch_size : full].split(batch_size)

@@ -3,15 +3,12 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from running import CLAIM, course, options_of_two, run_without
 
 from mmlite import __version__, cli
 from mmlite.cli import command_line
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("arguments", [[], ["lesons"], ["lessons", "run", "--fast"], ["lessons"]])

@@ -12,12 +12,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from running import course, run_without
+from running import ROOT, course, run_without
 
 from mmlite import cli
 from mmlite.cli import lab
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(

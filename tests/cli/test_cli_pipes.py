@@ -1,15 +1,12 @@
 """Output that nobody reads."""
 
 import os
-from pathlib import Path
 
 import pytest
-from running import read_first
+from running import ROOT, read_first
 
 from mmlite import cli
 from mmlite.cli import command_line
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a closed pipe is another error on Windows")

@@ -1,11 +1,11 @@
 """What of the library an answer may use."""
 
-import ast
 import itertools
 import re
 
 import pytest
 from classes import EXERCISES, ROOT
+from imports import imported
 
 from mmlite.grading.host import library
 
@@ -19,17 +19,15 @@ def modules() -> set[str]:
     return {".".join(part for part in names if part != "__init__") for names in parts}
 
 
-def imported(source: str) -> set[str]:
+MODULES = modules()
+
+
+def modules_imported(source: str) -> set[str]:
     """Return the modules of the library that a source names in its imports, at any depth."""
-    found = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("mmlite"):
-            whole = {f"{node.module}.{alias.name}" for alias in node.names}
-            known = {name for name in whole if name.removeprefix("mmlite.") in modules()}
-            found |= known if known and known == whole else {node.module, *known}
-        elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names if alias.name.startswith("mmlite")}
-    return found
+    return {
+        name if name.removeprefix("mmlite.") in MODULES else name.rpartition(".")[0] or name
+        for name in imported(source)
+    }
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
@@ -48,19 +46,19 @@ def test_no_reference_is_sent_to_the_sandbox(lesson):
 def test_what_is_sent_imports_only_what_is_sent(lesson):
     sent = library.library(lesson)
     for name, source in sent.items():
-        assert imported(source) <= sent.keys(), name
+        assert modules_imported(source) <= sent.keys(), name
 
 
 def test_every_module_is_sent_at_some_time_or_never():
     """A file that is moved or new cannot disappear from what answers may import without a word."""
     never = {
         name
-        for name in modules()
+        for name in MODULES
         if any(name == away or name.startswith(f"{away}.") for away in library.NEVER)
     }
-    assert modules() - never == set(library.FROM)
+    assert MODULES - never == set(library.FROM)
     assert not never & set(library.FROM)
-    assert {name for name in library.NEVER if name not in modules()} == set()
+    assert {name for name in library.NEVER if name not in MODULES} == set()
 
 
 def test_no_later_lesson_gets_less():

@@ -15,7 +15,11 @@ def two_views(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
     Every image of every view gets a draw of its own: a shift of −3..3 pixels along each axis, the
     uncovered border filled with 0, and with probability 1/2 a horizontal flip.
     """
-    return _view(images, generator), _view(images, generator)
+    return _views(images, generator)
+
+
+def _views(images: Tensor, generator: Generator | None, **how) -> tuple[Tensor, Tensor]:
+    return _view(images, generator, **how), _view(images, generator, **how)
 
 
 def _view(
@@ -85,7 +89,7 @@ def _same_view_twice(images, generator):
     "network can tell views apart by the shift they share.",
 )
 def _one_draw_for_the_batch(images, generator):
-    return _view(images, generator, each=False), _view(images, generator, each=False)
+    return _views(images, generator, each=False)
 
 
 @exercise.mistake(
@@ -93,7 +97,7 @@ def _one_draw_for_the_batch(images, generator):
     "the views are shifted but never flipped: with probability 1/2 turn each left to right.",
 )
 def _never_flipped(images, generator):
-    return _view(images, generator, flips=False), _view(images, generator, flips=False)
+    return _views(images, generator, flips=False)
 
 
 @exercise.mistake(
@@ -101,10 +105,7 @@ def _never_flipped(images, generator):
     "one decision flips all images of a view or none: draw one for each image.",
 )
 def _one_flip_for_a_view(images, generator):
-    return (
-        _view(images, generator, flip_each=False),
-        _view(images, generator, flip_each=False),
-    )
+    return _views(images, generator, flip_each=False)
 
 
 @exercise.mistake(
@@ -113,7 +114,7 @@ def _one_flip_for_a_view(images, generator):
     "one for the rows and one for the columns.",
 )
 def _one_shift_for_both_axes(images, generator):
-    return _view(images, generator, square=True), _view(images, generator, square=True)
+    return _views(images, generator, square=True)
 
 
 @exercise.mistake(
@@ -122,7 +123,7 @@ def _one_shift_for_both_axes(images, generator):
     "0 to 6 with `torch.randint(0, 7, …)`.",
 )
 def _shift_of_three_never_drawn(images, generator):
-    return _view(images, generator, shifts=2 * REACH), _view(images, generator, shifts=2 * REACH)
+    return _views(images, generator, shifts=2 * REACH)
 
 
 @exercise.mistake(
@@ -140,7 +141,7 @@ def _type_changed(images, generator):
     "`generator=generator` to every call that draws random numbers.",
 )
 def _generator_unused(images, generator):
-    return _view(images, None), _view(images, None)
+    return _views(images, None)
 
 
 @exercise.mistake(
@@ -148,10 +149,7 @@ def _generator_unused(images, generator):
     "some views stand on their heads: flip the last axis (the columns), not the rows.",
 )
 def _flipped_upside_down(images, generator):
-    return (
-        _view(images, generator, upside_down=True),
-        _view(images, generator, upside_down=True),
-    )
+    return _views(images, generator, upside_down=True)
 
 
 @exercise.mistake(
@@ -160,7 +158,4 @@ def _flipped_upside_down(images, generator):
     "fill the border with 0.",
 )
 def _wrapped_around(images, generator):
-    return (
-        _view(images, generator, border="circular"),
-        _view(images, generator, border="circular"),
-    )
+    return _views(images, generator, border="circular")

@@ -1,7 +1,12 @@
 """Cross-correlation with its typical mistakes, and the sentences on them."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Generator, Tensor
+
+from mmlite.exercises.exercise import Exercise
 
 
 def draw_views(generator: Generator, size: int) -> tuple[Tensor, Tensor]:
@@ -44,23 +49,41 @@ def off_diagonal_entries(correlation: Tensor) -> Tensor:
     return correlation[~torch.eye(len(correlation), dtype=torch.bool, device=correlation.device)]
 
 
-NOT_CENTRED = (
-    "centring was forgotten: subtract from each dimension its mean over the batch before anything "
-    "else."
-)
-
-
-WRONG_AXIS = (
-    "the mean and deviation were taken over the dimensions of an image, not over the images of the "
-    "batch: use dim=0."
-)
-
-
 MIXED = (
     "two deviations are mixed, so that C of a dimension with itself is not 1: torch's std divides "
     "by N − 1 where the mean of the products divides by N. Use one of them for both "
     "(std(correction=0))."
 )
+# how the equation is misread, and what `correlate` makes of it
+MISREADINGS = (
+    (
+        "centring forgotten",
+        "centring was forgotten: subtract from each dimension its mean over the batch before "
+        "anything else.",
+        {"centre": False},
+    ),
+    (
+        "wrong axis",
+        "the mean and deviation were taken over the dimensions of an image, not over the images of "
+        "the batch: use dim=0.",
+        {"axis": 1},
+    ),
+    ("mixed deviation", MIXED, {"correction": (1, 0)}),
+    ("mixed deviation, the other way", MIXED, {"correction": (0, 1)}),
+    (
+        "covariance",
+        "this is the covariance: divide each dimension by its deviation over the batch.",
+        {"scale": False},
+    ),
+)
 
 
-COVARIANCE = "this is the covariance: divide each dimension by its deviation over the batch."
+def add_misreadings(exercise: Exercise, read: Callable[..., Tensor]) -> None:
+    """Add to an exercise what comes of each misreading.
+
+    Args:
+        exercise: whose answer is made of a cross-correlation.
+        read: the answer, with the arguments of `correlate` that misread as further ones.
+    """
+    for name, sentence, misread in MISREADINGS:
+        exercise.mistake(name, sentence)(partial(read, **misread))

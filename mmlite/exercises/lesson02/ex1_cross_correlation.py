@@ -2,20 +2,7 @@
 
 from mmlite import redundancy as course
 from mmlite.exercises.exercise import Exercise
-from mmlite.exercises.lesson02.correlation import (
-    COVARIANCE,
-    MIXED,
-    NOT_CENTRED,
-    WRONG_AXIS,
-    correlate,
-    draw_views,
-)
-
-_WHY_CORRELATION = (
-    "float32 loses about 1e-6 where a mean of 3 deviations is subtracted; 1e-4 leaves room for any "
-    "order of the sums, and N − 1 in place of N changes the result by 1/N"
-)
-
+from mmlite.exercises.lesson02.correlation import add_misreadings, correlate, draw_views
 
 exercise = Exercise(
     id="02.1",
@@ -30,33 +17,12 @@ exercise = Exercise(
     sizes=(4, 6, 16),
     hidden_sizes=(3, 100),
     tolerance=1e-4,
-    why_tolerance=_WHY_CORRELATION,
+    why_tolerance="float32 loses about 1e-6 where a mean of 3 deviations is subtracted; 1e-4 "
+    "leaves room for any order of the sums, and N − 1 in place of N changes the result by 1/N",
 )
 
 
-@exercise.mistake("centring forgotten", NOT_CENTRED)
-def _centring_forgotten(z1, z2):
-    return correlate(z1, z2, centre=False)
-
-
-@exercise.mistake("wrong axis", WRONG_AXIS)
-def _wrong_axis(z1, z2):
-    return correlate(z1, z2, axis=1)
-
-
-@exercise.mistake("mixed deviation", MIXED)
-def _mixed_deviation(z1, z2):
-    return correlate(z1, z2, correction=(1, 0))
-
-
-@exercise.mistake("mixed deviation, the other way", MIXED)
-def _mixed_deviation_the_other_way(z1, z2):
-    return correlate(z1, z2, correction=(0, 1))
-
-
-@exercise.mistake("covariance", COVARIANCE)
-def _covariance(z1, z2):
-    return correlate(z1, z2, scale=False)
+add_misreadings(exercise, correlate)
 
 
 @exercise.mistake(

@@ -6,10 +6,7 @@ from torch import Generator, Tensor
 from mmlite import redundancy as course
 from mmlite.exercises.exercise import Exercise
 from mmlite.exercises.lesson02.correlation import (
-    COVARIANCE,
-    MIXED,
-    NOT_CENTRED,
-    WRONG_AXIS,
+    add_misreadings,
     correlate,
     draw_views,
     off_diagonal_entries,
@@ -44,29 +41,11 @@ def _loss(z1: Tensor, z2: Tensor, on: float, off: float, **reading) -> Tensor:
     return on * (1 - C.diagonal()).square().sum() + off * off_diagonal_entries(C).square().sum()
 
 
-@exercise.mistake("centring forgotten", NOT_CENTRED)
-def _centring_forgotten(z1, z2, off):
-    return _loss(z1, z2, 1, off, centre=False)
+def _misread(z1, z2, off, **reading):
+    return _loss(z1, z2, 1, off, **reading)
 
 
-@exercise.mistake("wrong axis", WRONG_AXIS)
-def _wrong_axis(z1, z2, off):
-    return _loss(z1, z2, 1, off, axis=1)
-
-
-@exercise.mistake("mixed deviation", MIXED)
-def _mixed_deviation(z1, z2, off):
-    return _loss(z1, z2, 1, off, correction=(1, 0))
-
-
-@exercise.mistake("mixed deviation, the other way", MIXED)
-def _mixed_deviation_the_other_way(z1, z2, off):
-    return _loss(z1, z2, 1, off, correction=(0, 1))
-
-
-@exercise.mistake("covariance", COVARIANCE)
-def _covariance(z1, z2, off):
-    return _loss(z1, z2, 1, off, scale=False)
+add_misreadings(exercise, _misread)
 
 
 @exercise.mistake(

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from mmlite.exercises.exercise import Mistake
+from mmlite.exercises.exercise import Exercise
 
 Information = Callable[[Tensor, Tensor], Tensor]  # from h [N, D] and what is known of the rows
 
@@ -84,12 +84,13 @@ MORE_FOR_CONSTANTS = (
 )
 
 
-def of_constants(reference: Information) -> tuple[Mistake, ...]:
-    nan, more = (constants_as(value, reference) for value in (torch.nan, 1.0))
-    return (
-        Mistake("NaN for a constant dimension", nan, NAN_FOR_CONSTANTS),
-        Mistake("more than 0 for a constant dimension", more, MORE_FOR_CONSTANTS),
-    )
+def add_constants(exercise: Exercise) -> None:
+    """Add to an exercise the answers that are right but for constant dimensions."""
+    for name, sentence, value in (
+        ("NaN for a constant dimension", NAN_FOR_CONSTANTS, torch.nan),
+        ("more than 0 for a constant dimension", MORE_FOR_CONSTANTS, 1.0),
+    ):
+        exercise.mistake(name, sentence)(constants_as(value, exercise.reference))
 
 
 def say_of_constants(observed: Tensor) -> str | None:
