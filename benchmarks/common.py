@@ -37,7 +37,7 @@ def median_ratio(slow: list[float], fast: list[float]) -> float:
     return statistics.median(s / f for s, f in zip(slow, fast, strict=True))
 
 
-def summarise(
+def summarize(
     rows: Sequence[Mapping[str, float]], claims: Mapping[str, tuple[str, str]]
 ) -> dict[str, object]:
     """Print and return the means over seeds, and the paired differences that a lesson claims.

@@ -3,7 +3,7 @@
     uv run python benchmarks/masks.py [--seeds 5]
 
 Trains SimCLR, Barlow Twins and both jointly before planted backgrounds of several strengths, with
-several strengths of colour jitter; reads each representation through random masks and through masks
+several strengths of color jitter; reads each representation through random masks and through masks
 that know the classes or the backgrounds of the training images. Prints means over seeds and the
 paired differences that the lesson claims, with their 95 % Student-t interval and their least value;
 writes benchmarks/results/masks.json. The seed decides the first weights, the order of the images,
@@ -13,7 +13,7 @@ the views and the masks.
 import argparse
 
 import torch
-from common import save, summarise
+from common import save, summarize
 from redundancy import METHODS, train
 from tqdm import tqdm
 
@@ -21,9 +21,9 @@ import mmlite
 from mmlite import TwoViews, encode
 from mmlite.confounders import (
     chance_shares,
-    class_information,
+    class_r2,
     mask_accuracy,
-    nuisance_information,
+    nuisance_r2,
     random_mask_study,
     split_gain,
     top_mask,
@@ -40,22 +40,20 @@ MASKS = 200
 def read(model, train_set, test_set, seed: int) -> dict[str, float]:
     """Return every figure of one trained model; gains are over the whole representation."""
     seen, fresh = ((encode(model.encoder, s), s.labels) for s in (train_set, test_set))
-    of_class = class_information(*seen)
-    of_nuisance = nuisance_information(seen[0], train_set.nuisance)
+    of_class = class_r2(*seen)
+    of_nuisance = nuisance_r2(seen[0], train_set.nuisance)
     figures = {
-        "class information": float(of_class.mean()),
-        "nuisance information": float(of_nuisance.mean()),
-        "texture information": float(
-            nuisance_information(seen[0], train_set.nuisance[:, :27]).mean()
-        ),
-        "tint information": float(nuisance_information(seen[0], train_set.nuisance[:, 27:]).mean()),
+        "class R²": float(of_class.mean()),
+        "nuisance R²": float(of_nuisance.mean()),
+        "texture R²": float(nuisance_r2(seen[0], train_set.nuisance[:, :27]).mean()),
+        "tint R²": float(nuisance_r2(seen[0], train_set.nuisance[:, 27:]).mean()),
         "correlation of the two": float(torch.corrcoef(torch.stack([of_class, of_nuisance]))[0, 1]),
     }
-    for keep in RANDOM:
-        study = random_mask_study(seen, fresh, keep=keep, masks=MASKS, seed=seed)
+    for share in RANDOM:
+        study = random_mask_study(seen, fresh, share=share, masks=MASKS, seed=seed)
         chance = chance_shares(study, seed=seed)
         gain = split_gain(study, seed=seed)
-        name = f"random {keep}"
+        name = f"random {share}"
         figures["whole"] = study.whole
         figures |= {
             f"{name}: share above": study.share_above,
@@ -73,9 +71,9 @@ def read(model, train_set, test_set, seed: int) -> dict[str, float]:
         "only nuisance": of_nuisance,
     }
     for name, score in scores.items():
-        masks = torch.stack([top_mask(score, keep) for keep in ORACLES])
-        for keep, accuracy in zip(ORACLES, mask_accuracy(seen, fresh, masks), strict=True):
-            figures[f"{name} {keep}: gain"] = float(accuracy) - study.whole
+        masks = torch.stack([top_mask(score, share) for share in ORACLES])
+        for share, accuracy in zip(ORACLES, mask_accuracy(seen, fresh, masks), strict=True):
+            figures[f"{name} {share}: gain"] = float(accuracy) - study.whole
     return figures
 
 
@@ -86,7 +84,7 @@ def one_seed(seed: int, plain_train, plain_test) -> dict[str, float]:
         planted = [
             mmlite.plant_background(s, strength).to(DEVICE) for s in (plain_train, plain_test)
         ]
-        views = TwoViews(crop=(0.4, 1.0), jitter=jitter, grey=0.2 if jitter else 0.0)
+        views = TwoViews(crop=(0.4, 1.0), jitter=jitter, gray=0.2 if jitter else 0.0)
         for name, losses in METHODS.items():
             model = train(planted[0], losses, seed, views=views)
             for figure, value in read(model, *planted, seed).items():
@@ -96,7 +94,7 @@ def one_seed(seed: int, plain_train, plain_test) -> dict[str, float]:
 
 def claims() -> dict[str, tuple[str, str]]:
     gains = ["random 0.2: best, fresh", "random 0.8: best, fresh", "random 0.8: mean gain"]
-    gains += [f"{name} {keep}: gain" for name in ORDERS for keep in ORACLES]
+    gains += [f"{name} {share}: gain" for name in ORDERS for share in ORACLES]
     pairs = {}
     for strength, jitter in SETTINGS:
         for name in METHODS:
@@ -115,7 +113,7 @@ def main() -> None:
     save(
         "masks",
         f"uv run python benchmarks/masks.py --seeds {len(rows)}",
-        {"seeds": list(seeds), **summarise(rows, claims()), "rows": rows},
+        {"seeds": list(seeds), **summarize(rows, claims()), "rows": rows},
     )
 
 

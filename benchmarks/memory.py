@@ -36,9 +36,9 @@ def measure(name: str, way: str) -> dict[str, float]:
     steps = STEPS[name]
     pixels = torch.randint(0, 256, (batch * steps, 3, side, side), dtype=torch.uint8)
     images = ImageSet(pixels, torch.zeros(len(pixels), dtype=torch.int64), ("none",))
-    first = ours(recipe.but(batch_size=batch), images)
+    first = ours(recipe.replace(batch_size=batch), images)
     first()
-    epochs = ours(recipe.but(batch_size=batch), images, epochs=EPOCHS)
+    epochs = ours(recipe.replace(batch_size=batch), images, epochs=EPOCHS)
     before, started = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     epochs()
     seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF)

@@ -61,7 +61,7 @@ class Problem:
         optimizer = torch.optim.AdamW(parameters, 1e-3)
 
         def step():
-            h = self.encoder(torch.cat(self.views)) * self.mask.mask.detach()
+            h = self.encoder(torch.cat(self.views)) * self.mask.entries.detach()
             loss = nt_xent(*self.heads[0](h).chunk(2))
             loss = loss + 0.02 * barlow_twins(*self.heads[1](h).chunk(2))
             optimizer.zero_grad(set_to_none=True)
@@ -175,7 +175,7 @@ def errors(name: str, n: int, side: int) -> dict:
     """
     double = Problem(name, min(n, 64), side, torch.float64)
     wanted = meta_gradient(
-        double.encoder, double.heads[0], double.mask, double.views, VIRTUAL_LR, "unrolled"
+        double.encoder, double.heads[0], double.mask, double.views, VIRTUAL_LR, method="unrolled"
     )
     table = {}
     for dtype in (torch.float64, torch.float32):

@@ -3,8 +3,8 @@
     uv run python benchmarks/metamask.py [--seeds 5]
 
 Trains the joint objective without a mask, with the paper's mask (exact and first-order), with the
-lookahead schedule, and with a meta objective that looks at views whose colours change, all before
-planted backgrounds and with views that leave colours alone. Reads each representation whole,
+lookahead schedule, and with a meta objective that looks at views whose colors change, all before
+planted backgrounds and with views that leave colors alone. Reads each representation whole,
 through its mask, through the mask with its entries shuffled, and through the half of the dimensions
 with the largest entries; by kNN and by a linear probe. Prints means over seeds and the paired
 differences that the lesson claims, with their 95 % Student-t interval and their least value; writes
@@ -15,26 +15,26 @@ views and the shuffle.
 import argparse
 
 import torch
-from common import save, summarise
+from common import save, summarize
 from redundancy import OFF_DIAGONAL, REDUNDANCY_WEIGHT
 from tqdm import tqdm
 
 import mmlite
 from mmlite import TwoViews, encode, fit, projector, small_conv
-from mmlite.confounders import class_information, nuisance_information, top_mask
+from mmlite.confounders import class_r2, nuisance_r2, top_mask
 from mmlite.evaluation import knn_accuracy, linear_probe_accuracy
 from mmlite.metamask import DimensionalMask, LookaheadMetaMask, MetaMask
 from mmlite.redundancy import barlow_twins
 
 DEVICE = mmlite.device()
 STRENGTH, EPOCHS, MASK_LR, VIRTUAL_LR = 0.25, 4, 0.05, 0.1
-PLAIN = TwoViews(crop=(0.4, 1.0), jitter=0.0, grey=0.0)
-COLOURFUL = TwoViews(crop=(0.4, 1.0), jitter=0.8)
+PLAIN = TwoViews(crop=(0.4, 1.0), jitter=0.0, gray=0.0)
+COLORFUL = TwoViews(crop=(0.4, 1.0), jitter=0.8)
 METHODS = {
     "joint": None,
     "paper": {"virtual_lr": VIRTUAL_LR},
     "first-order": {"virtual_lr": VIRTUAL_LR, "method": "first-order"},
-    "outer views": {"virtual_lr": VIRTUAL_LR, "outer_views": COLOURFUL},
+    "outer views": {"virtual_lr": VIRTUAL_LR, "outer_views": COLORFUL},
     "lookahead": {},
 }
 
@@ -71,7 +71,7 @@ def train(images, name: str, seed: int):
         progress=False,
         **hooks,
     )
-    return encoder, mask.mask.detach()
+    return encoder, mask.entries.detach()
 
 
 def correlation(a, b) -> float:
@@ -90,16 +90,16 @@ def read(encoder, mask, train_set, test_set, seed: int) -> dict[str, float]:
     }
     figures = {}
     for reading, weight in weights.items():
-        labelled = (h * weight, train_set.labels, fresh * weight, test_set.labels)
-        figures[f"kNN {reading}"] = knn_accuracy(*labelled)
+        labeled = (h * weight, train_set.labels, fresh * weight, test_set.labels)
+        figures[f"kNN {reading}"] = knn_accuracy(*labeled)
         if reading in ("whole", "masked"):
-            figures[f"probe {reading}"] = linear_probe_accuracy(*labelled)
-    of_class = class_information(h, train_set.labels)
-    of_nuisance = nuisance_information(h, train_set.nuisance)
+            figures[f"probe {reading}"] = linear_probe_accuracy(*labeled)
+    of_class = class_r2(h, train_set.labels)
+    of_nuisance = nuisance_r2(h, train_set.nuisance)
     figures |= {"mask least": float(mask.min()), "mask greatest": float(mask.max())}
     figures |= {
-        "class information": float(of_class.mean()),
-        "nuisance information": float(of_nuisance.mean()),
+        "class R²": float(of_class.mean()),
+        "nuisance R²": float(of_nuisance.mean()),
     }
     if float(mask.std()) > 0:
         figures |= {
@@ -159,7 +159,7 @@ def main() -> None:
     save(
         "metamask",
         f"uv run python benchmarks/metamask.py --seeds {len(rows)}",
-        {"seeds": list(seeds), **summarise(rows, claims()), "rows": rows},
+        {"seeds": list(seeds), **summarize(rows, claims()), "rows": rows},
     )
 
 

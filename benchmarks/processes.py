@@ -27,15 +27,15 @@ from mmlite.experiments import costs, runs
 from mmlite.experiments.recipes import RECIPES, Recipe
 from mmlite.training import fit
 
-BASE = RECIPES["fashion-laptop"].but(images=1024, batch_size=128)
+BASE = RECIPES["fashion-laptop"].replace(images=1024, batch_size=128)
 CASES = {
     "B 128, D 128, P 64": BASE,
-    "B 64": BASE.but(batch_size=64),
-    "B 256": BASE.but(batch_size=256),
-    "D 64": BASE.but(dim=64),
-    "D 256": BASE.but(dim=256),
-    "P 32": BASE.but(projection=32),
-    "P 256": BASE.but(projection=256),
+    "B 64": BASE.replace(batch_size=64),
+    "B 256": BASE.replace(batch_size=256),
+    "D 64": BASE.replace(dim=64),
+    "D 256": BASE.replace(dim=256),
+    "P 32": BASE.replace(projection=32),
+    "P 256": BASE.replace(projection=256),
 }
 SMALL, LARGE = 2**10, 2**24  # bytes, for latency and bandwidth
 
@@ -120,16 +120,16 @@ def measure(recipe: Recipe, epochs: int) -> dict[str, float]:
     parameters = sum(p.numel() for p in model.parameters())
     told = costs.exchanges(2, recipe.batch_size, recipe.projection, parameters, channels)
     messages = [size for sizes in told.values() for size in sizes]
-    modelled = sum(costs.ring_seconds(size, 2, bandwidth, latency) for size in messages)
+    modeled = sum(costs.ring_seconds(size, 2, bandwidth, latency) for size in messages)
     return {
         "one process, ms": round(1e3 * median(alone, "seconds"), 1),
         "two processes, ms": round(1e3 * median(two, "seconds"), 1),
         "times as fast": round(median(alone, "seconds") / median(two, "seconds"), 2),
         "exchanging, ms": round(1e3 * median(two, "exchanging"), 2),
-        "modelled, ms": round(1e3 * modelled, 2),
+        "modeled, ms": round(1e3 * modeled, 2),
         "messages": int(median(two, "messages")),
         "MB": round(median(two, "bytes") / 1e6, 3),
-        "MB, modelled": round(sum(messages) / 1e6, 3),
+        "MB, modeled": round(sum(messages) / 1e6, 3),
     }
 
 

@@ -13,7 +13,7 @@ the views.
 import argparse
 
 import torch
-from common import save, summarise
+from common import save, summarize
 from torch import nn
 from tqdm import tqdm
 
@@ -67,8 +67,8 @@ def read(model, train_set, test_set) -> dict[str, float]:
         "kNN": knn_accuracy(train_h, train_set.labels, test_h, test_set.labels),
         "redundancy of h": redundancy(test_h),
         "redundancy of z": redundancy(z),
-        "effective rank of h": effective_rank(test_h, centre=True),
-        "effective rank of z": effective_rank(z, centre=True),
+        "effective rank of h": effective_rank(test_h, center=True),
+        "effective rank of z": effective_rank(z, center=True),
     }
 
 
@@ -144,7 +144,7 @@ def main() -> None:
     save(
         "redundancy",
         f"uv run python benchmarks/redundancy.py --seeds {len(rows)}",
-        {"seeds": list(seeds), **summarise(rows, CLAIMS), "rows": rows},
+        {"seeds": list(seeds), **summarize(rows, CLAIMS), "rows": rows},
     )
 
 

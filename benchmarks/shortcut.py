@@ -13,20 +13,20 @@ import argparse
 from dataclasses import replace
 
 import torch
-from common import RESULTS, save, summarise
+from common import RESULTS, save, summarize
 from torch import Tensor, nn
 from tqdm import tqdm
 
 import mmlite
 from mmlite import TwoViews, encode, fit, nt_xent, projector, small_conv
 from mmlite.course import plots
-from mmlite.evaluation import knn_accuracy, linear_probe_accuracy, neighbours
+from mmlite.evaluation import knn_accuracy, linear_probe_accuracy, neighbors
 from mmlite.exercises.lesson01 import two_views
 from mmlite.statistics import paired_difference
 
 DEVICE = mmlite.device()
 PLAIN = TwoViews(crop=(0.4, 1.0), jitter=0.4)
-NO_JITTER = TwoViews(crop=(0.4, 1.0), jitter=0.0, grey=0.0)
+NO_JITTER = TwoViews(crop=(0.4, 1.0), jitter=0.0, gray=0.0)
 JITTER = TwoViews(crop=(0.4, 1.0), jitter=0.8)
 
 
@@ -69,9 +69,9 @@ def one_seed(seed: int, plain, nudged, planted) -> dict[str, float]:
     }.items():
         read(name, represent, *plain, linear=True)
         read(f"{name}, nudged", represent, plain[0], nudged)
-        _, index = neighbours(represent(plain[0]), represent(nudged), 5)
+        _, index = neighbors(represent(plain[0]), represent(nudged), 5)
         same = plain[0].labels[index] == nudged.labels[:, None]
-        figures[f"{name}, nudged neighbours"] = float(same.float().mean())
+        figures[f"{name}, nudged neighbors"] = float(same.float().mean())
     read("background, pixels", pixels, *planted)
     for name, views in {"no jitter": NO_JITTER, "jitter": JITTER}.items():
         random, trained, figures[f"background, {name} loss"] = train(planted[0], views, seed)
@@ -87,7 +87,7 @@ CLAIMS = {
     "kNN, trained − random": ("trained kNN", "random kNN"),
     "linear, trained − random": ("trained linear", "random linear"),
     "linear, trained − pixels": ("trained linear", "pixels linear"),
-    "neighbours, trained − pixels": ("trained, nudged neighbours", "pixels, nudged neighbours"),
+    "neighbors, trained − pixels": ("trained, nudged neighbors", "pixels, nudged neighbors"),
     "background: random − no jitter": ("background, random kNN", "background, no jitter kNN"),
     "background: jitter − no jitter": ("background, jitter kNN", "background, no jitter kNN"),
     "background: jitter − random": ("background, jitter kNN", "background, random kNN"),
@@ -104,8 +104,8 @@ def draw(rows: list[dict[str, float]]) -> plots.Picture:
     names = {
         "raw pixels": "background, pixels kNN",
         "random network": "background, random kNN",
-        "SimCLR, no colour jitter": "background, no jitter kNN",
-        "SimCLR, colour jitter 0.8": "background, jitter kNN",
+        "SimCLR, no color jitter": "background, no jitter kNN",
+        "SimCLR, color jitter 0.8": "background, jitter kNN",
     }
     means, reaches = {}, []
     for name, key in names.items():
@@ -117,7 +117,7 @@ def draw(rows: list[dict[str, float]]) -> plots.Picture:
         means,
         f"kNN accuracy before a planted background, {len(rows)} seeds, 95 % interval",
         "Bars of kNN accuracy before a planted background: raw pixels, a random network, SimCLR "
-        "without colour jitter far below both, and SimCLR with colour jitter above the random "
+        "without color jitter far below both, and SimCLR with color jitter above the random "
         "network.",
         errors=reaches,
     )
@@ -138,7 +138,7 @@ def main() -> None:
     save(
         "shortcut",
         f"uv run python benchmarks/shortcut.py --seeds {len(rows)}",
-        {"seeds": list(seeds), **summarise(rows, CLAIMS), "rows": rows},
+        {"seeds": list(seeds), **summarize(rows, CLAIMS), "rows": rows},
     )
     draw(rows).save(RESULTS / "shortcut.png")
 

@@ -5,12 +5,12 @@
 Images (not views) a second of
 
 - the floor: the encoder's own forward and backward on random data of both views' shape and of the
-  encoder's precision, and nothing else: no data, no views, no head, no loss, no optimiser; on a CPU
+  encoder's precision, and nothing else: no data, no views, no head, no loss, no optimizer; on a CPU
   with the memory that it frees kept, as `fit` does;
 - mmlite: `mmlite.fit` of the method simclr as `mmlite train` runs it, for an epoch;
 - lightly: SimCLR as in lightly's examples, for an epoch of the same images: its transforms (those
   operations that ours has) in a DataLoader with a worker a core (8 at most), its projection head
-  and its NTXentLoss, with the same encoder, batch, precision, optimiser and widths.
+  and its NTXentLoss, with the same encoder, batch, precision, optimizer and widths.
 
 float32 on a CPU, bfloat16 on a GPU; images are random bytes. Then how many times as fast an epoch
 of ours is with the other options of `fit`, and the epochs of joint and metamask as multiples of
@@ -77,7 +77,7 @@ def floor(recipe: Recipe, side: int, steps: int):
 def ours(recipe: Recipe, images: ImageSet, method: str = "simclr", schedule: str = "paper", **more):
     """Return an epoch of `fit`, as `mmlite train` calls it."""
     parts = runs.build(recipe, method, schedule, where=DEVICE)
-    options = {"batch_size": recipe.batch_size, "precision": PRECISION} | parts.options | more
+    options = {"batch_size": recipe.batch_size, "precision": PRECISION} | parts.hooks | more
     options = {"epochs": 1, "progress": False} | options
     return partial(mmlite.fit, parts.model, parts.loss, images, **options)
 
@@ -127,7 +127,7 @@ def lightly(recipe: Recipe, images: ImageSet, side: int):
 def measure(name: str, rounds: int) -> dict[str, object]:
     """Return the figures of an encoder."""
     recipe, side, batch, steps = PROBLEMS[name]
-    recipe = recipe.but(batch_size=batch)
+    recipe = recipe.replace(batch_size=batch)
     pixels = torch.randint(0, 256, (batch * steps, 3, side, side), dtype=torch.uint8)
     images = ImageSet(pixels, torch.zeros(len(pixels), dtype=torch.int64), ("none",)).to(DEVICE)
     other = "float32" if ON_GPU else "bfloat16"

@@ -3,7 +3,7 @@
     uv run python benchmarks/views.py [--batch 256] [--side 28] [--rounds 15]
 
 All make the same operations with the same probabilities: random resized crop (0.2 to 1 of the
-area), flip, colour jitter (0.4, 0.4, 0.4, 0.1 with probability 0.8) and greyscale (0.2), from a
+area), flip, color jitter (0.4, 0.4, 0.4, 0.1 with probability 0.8) and grayscale (0.2), from a
 batch of uint8 images in memory to two float batches. kornia turns hue in HSV and clamps after each
 operation; ours turns it in YIQ and clamps once. The PIL pipelines (torchvision's transforms, and
 lightly's SimCLRTransform without blur) take one image at a time in one process, as a loader's

@@ -58,13 +58,13 @@ from mmlite.confounders import (
     chance_shares as chance_shares,
 )
 from mmlite.confounders import (
-    class_information as class_information,
+    class_r2 as class_r2,
 )
 from mmlite.confounders import (
     mask_accuracy as mask_accuracy,
 )
 from mmlite.confounders import (
-    nuisance_information as nuisance_information,
+    nuisance_r2 as nuisance_r2,
 )
 from mmlite.confounders import (
     random_mask_study as random_mask_study,
@@ -118,7 +118,7 @@ from mmlite.evaluation import (
     linear_probe_accuracy as linear_probe_accuracy,
 )
 from mmlite.evaluation import (
-    neighbours as neighbours,
+    neighbors as neighbors,
 )
 from mmlite.exercises import (
     check as check,
@@ -158,6 +158,9 @@ from mmlite.statistics import (
 )
 from mmlite.support.devices import (
     device as device,
+)
+from mmlite.training import (
+    Checkpointing as Checkpointing,
 )
 from mmlite.training import (
     fit as fit,

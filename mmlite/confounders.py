@@ -11,16 +11,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmlite.evaluation import alike, check_labelled, frozen, largest, vote
+from mmlite.evaluation import alike, check_labeled, frozen, topk, vote
 from mmlite.support import checks
 
 MASKS_AT_ONCE = 128
 QUERIES_AT_ONCE = 2**21  # similarities held at once: 8 MB stay in a processor's cache
-Labelled = tuple[Tensor, Tensor]  # representations float [N, D], labels int64 [N]
+Labeled = tuple[Tensor, Tensor]  # representations float [N, D], labels int64 [N]
 
 
 @frozen
-def class_information(h: Tensor, labels: Tensor) -> Tensor:
+def class_r2(h: Tensor, labels: Tensor) -> Tensor:
     """Return the share of each dimension's variance that lies between classes (η²).
 
     The sum of squares of the class means about the grand mean, over the total sum of squares: the
@@ -49,15 +49,15 @@ def class_information(h: Tensor, labels: Tensor) -> Tensor:
             f"labels must be int64 of shape [{len(h)}] without negative values, one for each row "
             f"of h, got {_described(labels)}"
         )
-    centred = _standardised(h)
-    member = torch.nn.functional.one_hot(labels).to(centred.dtype)  # [N, classes]
+    centered = _standardized(h)
+    member = torch.nn.functional.one_hot(labels).to(centered.dtype)  # [N, classes]
     count = member.sum(0).clamp(min=1)
-    between = ((member.T @ centred).square() / count[:, None]).sum(0)
+    between = ((member.T @ centered).square() / count[:, None]).sum(0)
     return between.clamp(0, 1).to(_result_type(h))
 
 
 @frozen
-def nuisance_information(h: Tensor, nuisance: Tensor) -> Tensor:
+def nuisance_r2(h: Tensor, nuisance: Tensor) -> Tensor:
     """Return the share of each dimension's variance that a linear fit to the nuisance explains.
 
     R² of the least-squares fit with an intercept. By chance alone it is about K / (N − 1).
@@ -86,23 +86,23 @@ def nuisance_information(h: Tensor, nuisance: Tensor) -> Tensor:
             f"{len(h)} rows are too few to fit {nuisance.shape[1]} numbers and an intercept: "
             "every dimension would be explained perfectly"
         )
-    directions, size, _ = torch.linalg.svd(_standardised(nuisance), full_matrices=False)
+    directions, size, _ = torch.linalg.svd(_standardized(nuisance), full_matrices=False)
     # columns have length 1; what rounding of the given type leaves of one that repeats others
     rounding = 16 * nuisance.shape[1] * torch.finfo(_result_type(nuisance)).eps
-    explained = ((directions * (size > rounding)).T @ _standardised(h)).square().sum(0)
+    explained = ((directions * (size > rounding)).T @ _standardized(h)).square().sum(0)
     return explained.clamp(0, 1).to(_result_type(h))
 
 
 @frozen
-def top_mask(information: Tensor, keep: float) -> Tensor:
-    """Return the mask [D] that keeps the dimensions with the most information.
+def top_mask(scores: Tensor, share: float) -> Tensor:
+    """Return the mask [D] that keeps the dimensions with the highest scores.
 
-    With `class_information` it is the oracle that knows the labels; with minus
-    `nuisance_information` the oracle that knows the confounder.
+    With `class_r2` it is the oracle that knows the labels; with minus
+    `nuisance_r2` the oracle that knows the confounder.
 
     Args:
-        information: one number a dimension, [D].
-        keep: share of the dimensions to keep, in (0, 1]; at least one dimension is kept.
+        scores: one number a dimension, [D].
+        share: share of the dimensions to keep, in (0, 1]; at least one dimension is kept.
 
     Returns:
         bool [D].
@@ -111,29 +111,28 @@ def top_mask(information: Tensor, keep: float) -> Tensor:
         ValueError: an argument is out of its range.
     """
     if not (
-        isinstance(information, Tensor)
-        and information.dim() == 1
-        and information.layout == torch.strided
-        and not information.is_complex()
-        and len(information)
-        and bool(information.isfinite().all())
+        isinstance(scores, Tensor)
+        and scores.dim() == 1
+        and scores.layout == torch.strided
+        and not scores.is_complex()
+        and len(scores)
+        and bool(scores.isfinite().all())
     ):
         raise ValueError(
-            f"information must be one finite number for each dimension, [D], "
-            f"got {_described(information)}"
+            f"scores must be one finite number for each dimension, [D], got {_described(scores)}"
         )
-    dim = len(information)
-    mask = torch.zeros(dim, dtype=torch.bool, device=information.device)
-    mask[information.argsort(descending=True, stable=True)[: _kept(dim, keep)]] = True
+    dim = len(scores)
+    mask = torch.zeros(dim, dtype=torch.bool, device=scores.device)
+    mask[scores.argsort(descending=True, stable=True)[: _kept(dim, share)]] = True
     return mask
 
 
-def random_masks(dim: int, keep: float, masks: int, seed: int = 0) -> Tensor:
+def random_masks(dim: int, share: float, masks: int, seed: int = 0) -> Tensor:
     """Return random masks bool [masks, D], each keeping the same number of dimensions.
 
     Args:
         dim: D.
-        keep: share of the dimensions to keep, in (0, 1]; at least one dimension is kept.
+        share: share of the dimensions to keep, in (0, 1]; at least one dimension is kept.
         masks: how many.
         seed: seeds the draws.
 
@@ -141,7 +140,7 @@ def random_masks(dim: int, keep: float, masks: int, seed: int = 0) -> Tensor:
         ValueError: an argument is out of its range.
     """
     dim, masks = checks.whole("dim", dim, 1), checks.whole("masks", masks, 1)
-    kept = _kept(dim, keep)
+    kept = _kept(dim, share)
     generator = torch.Generator().manual_seed(checks.seed(seed))
     order = torch.rand(masks, dim, generator=generator).argsort(1)
     return order < kept
@@ -149,7 +148,7 @@ def random_masks(dim: int, keep: float, masks: int, seed: int = 0) -> Tensor:
 
 @frozen
 def mask_accuracy(
-    train: Labelled, test: Labelled, masks: Tensor, k: int = 20, temperature: float = 0.1
+    train: Labeled, test: Labeled, masks: Tensor, k: int = 20, temperature: float = 0.1
 ) -> Tensor:
     """Return the kNN accuracy of the representation under each mask.
 
@@ -181,13 +180,13 @@ def mask_accuracy(
     return _right(train, test, masks, k, temperature).double().mean(1)
 
 
-def _right(train: Labelled, test: Labelled, masks: Tensor, k: int, temperature: float) -> Tensor:
+def _right(train: Labeled, test: Labeled, masks: Tensor, k: int, temperature: float) -> Tensor:
     """Return which test images are read right under each mask: bool [M, N_test], on the CPU."""
     pieces = masks.to(train[0].device).split(MASKS_AT_ONCE)
     return torch.cat([_right_piece(train, test, piece, k, temperature) for piece in pieces])
 
 
-def _right_piece(train: Labelled, test: Labelled, masks: Tensor, k: int, temperature: float):
+def _right_piece(train: Labeled, test: Labeled, masks: Tensor, k: int, temperature: float):
     train_h, test_h = (_scaled(h) for h, _ in (train, test))
     train_length, test_length = (_masked_length(h, masks) for h in (train_h, test_h))
     subtract = _subtractable(train_length, masks) & _subtractable(test_length, masks)
@@ -204,7 +203,7 @@ def _right_piece(train: Labelled, test: Labelled, masks: Tensor, k: int, tempera
                 torch.addmm(whole, query[:, ~mask], columns[~mask], alpha=-1, out=similarity)
             else:
                 torch.mm(query[:, mask], columns[mask], out=similarity)
-            near, index_near = largest(similarity.mul_(_inverse(train_length[:, index])), k)
+            near, index_near = topk(similarity.mul_(_inverse(train_length[:, index])), k)
             near *= _inverse(test_length[start : start + rows, index, None])
             winner = vote(near, train[1][index_near], classes, temperature)
             right[index, start : start + rows] = winner == truth
@@ -243,9 +242,9 @@ class MaskStudy(NamedTuple):
 
 @frozen
 def random_mask_study(
-    train: Labelled,
-    test: Labelled,
-    keep: float = 0.8,
+    train: Labeled,
+    test: Labeled,
+    share: float = 0.8,
     masks: int = 1000,
     seed: int = 0,
     k: int = 20,
@@ -259,7 +258,7 @@ def random_mask_study(
 
     Args:
         train, test: (h float [N, D], labels int64 [N]).
-        keep: share of the dimensions that each mask keeps, in (0, 1].
+        share: share of the dimensions that each mask keeps, in (0, 1].
         masks: how many.
         seed: seeds the masks.
         k, temperature: as for `knn_accuracy`.
@@ -268,7 +267,7 @@ def random_mask_study(
         ValueError: shapes, types or values are wrong.
     """
     train, test, k, temperature = _checked(train, test, k, temperature)
-    drawn = random_masks(train[0].shape[1], keep, masks, seed)
+    drawn = random_masks(train[0].shape[1], share, masks, seed)
     whole = torch.ones(1, drawn.shape[1], dtype=torch.bool)
     right = _right(train, test, torch.cat([drawn, whole]), k, temperature)
     return MaskStudy(drawn, right[:-1], right[-1])
@@ -278,7 +277,7 @@ def chance_shares(study: MaskStudy, draws: int = 1000, seed: int = 0) -> Tensor:
     """Return shares of masks above the whole that the test images' luck alone would give.
 
     A bootstrap over test images under the null hypothesis that no mask reads better or worse than
-    the whole: each mask's advantage on each image is centred on 0, images are drawn again with
+    the whole: each mask's advantage on each image is centered on 0, images are drawn again with
     replacement, and the masks that come out ahead are counted. A binomial null, each mask ahead
     with probability 1/2 on its own, would be wrong: the masks are read from the same
     representation on the same images, so one lucky image helps them all.
@@ -350,14 +349,14 @@ def split_gain(study: MaskStudy, splits: int = 100, seed: int = 0) -> SplitGain:
 
 
 def _checked(
-    train: Labelled, test: Labelled, k: int, temperature: float
-) -> tuple[Labelled, Labelled, int, float]:
+    train: Labeled, test: Labeled, k: int, temperature: float
+) -> tuple[Labeled, Labeled, int, float]:
     """Return both in their common precision, or raise a ValueError that says what is wrong."""
     for name, pair in (("train", train), ("test", test)):
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise checks.wrong(name, "a pair (h float [N, D], labels int64 [N])", pair)
-    check_labelled("train", *train)
-    check_labelled("test", *test)
+    check_labeled("train", *train)
+    check_labeled("test", *test)
     train_h, test_h = alike("test_h", train[0], test[0])
     k = checks.whole("k", k, 1, len(train_h))
     temperature = checks.real("temperature", temperature, above=0, finite=False)
@@ -394,21 +393,21 @@ def _inverse(length: Tensor) -> Tensor:
     return torch.where(length > 0, 1 / length, 0)
 
 
-def _kept(dim: int, keep: float) -> int:
-    return max(1, round(checks.real("keep", keep, above=0, most=1) * dim))
+def _kept(dim: int, share: float) -> int:
+    return max(1, round(checks.real("share", share, above=0, most=1) * dim))
 
 
-def _standardised(h: Tensor) -> Tensor:
+def _standardized(h: Tensor) -> Tensor:
     """Return columns of mean 0 and length 1 in the device's widest float, constant ones as 0."""
     rounding = 8 * torch.finfo(_result_type(h)).eps
     h = h.float() if h.device.type == "mps" else h.double()
     largest = h.abs().amax(0)
     h = h / torch.where(largest > 0, largest, 1)
-    centred = h - h.mean(0)
-    length = centred.norm(dim=0)
+    centered = h - h.mean(0)
+    length = centered.norm(dim=0)
     # what rounding of the given type leaves of a constant column whose largest entry is 1
     constant = length <= len(h) ** 0.5 * rounding
-    return centred * torch.where(constant, 0, 1 / torch.where(constant, 1, length))
+    return centered * torch.where(constant, 0, 1 / torch.where(constant, 1, length))
 
 
 def _result_type(h: Tensor) -> torch.dtype:

@@ -46,7 +46,7 @@ class ImageSet:
     Attributes:
         images: uint8 [N, C, H, W].
         labels: int64 [N].
-        classes: the classes' names; label `i` means `classes[i]`. A label of -1 means unlabelled.
+        classes: the classes' names; label `i` means `classes[i]`. A label of -1 means unlabeled.
         name: where the images come from.
         nuisance: float32 [N, K], what is known of each image beside its class, or None.
 
@@ -90,7 +90,7 @@ class ImageSet:
             low, high = (int(value) for value in self.labels.aminmax())
             if low < -1 or high >= len(self.classes):
                 raise ValueError(
-                    f"labels must be -1 (unlabelled) to {len(self.classes) - 1}, one less than "
+                    f"labels must be -1 (unlabeled) to {len(self.classes) - 1}, one less than "
                     f"there are classes, got {low} to {high}"
                 )
         nuisance = self.nuisance
@@ -307,21 +307,21 @@ _SOURCES: dict[str, Callable] = {
 
 
 def plant_background(image_set: ImageSet, strength: float, seed: int = 0) -> ImageSet:
-    """Compose each image, randomly tinted, over a smooth random colour texture of its own.
+    """Compose each image, randomly tinted, over a smooth random color texture of its own.
 
     With g an image's brightness in 0..1, the result is g · tint + (1 − g) · strength · texture,
     where texture = clamp(1/2 + Σ_k nuisance_k φ_k, 0, 1) and φ are the first 3 × 3 cosine modes of
-    each of the three colours. Any two views of an image share its texture and its tint: a
+    each of the three colors. Any two views of an image share its texture and its tint: a
     confounder whose truth is known.
 
     Args:
-        image_set: images with 1 or 3 channels; colour is first reduced to brightness.
+        image_set: images with 1 or 3 channels; color is first reduced to brightness.
         strength: 0 (black background) to 1.
         seed: seeds textures and tints. Sets of different names get different textures from one
             seed, so that a test image does not carry a training image's background.
 
     Returns:
-        Colour images [N, 3, H, W], on the same device, whose `nuisance` is float32 [N, 30]: the
+        Color images [N, 3, H, W], on the same device, whose `nuisance` is float32 [N, 30]: the
         27 numbers of the texture (9 modes of red, of green, of blue) and the 3 of the tint.
 
     Raises:

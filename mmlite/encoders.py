@@ -19,7 +19,7 @@ from mmlite.views import check_range
 
 
 class ChannelsLast(nn.Module):
-    """Turn images to channels_last, where colour lies innermost; values are unchanged."""
+    """Turn images to channels_last, where color lies innermost; values are unchanged."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.contiguous(memory_format=torch.channels_last)

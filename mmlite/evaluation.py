@@ -1,6 +1,6 @@
 """What a representation is worth: accuracies that freeze it and ask a simple reader.
 
-Three readers, from the one with nothing to learn to the one with most: the nearest neighbours'
+Three readers, from the one with nothing to learn to the one with most: the nearest neighbors'
 vote, logistic regression on few labels, logistic regression on all. Each takes the representations
 of the training and of the test images; none ever sees a test label before it scores. Where runs
 are compared, `paired_difference` gives the interval over seeds.
@@ -44,7 +44,7 @@ def frozen(reader: Reader) -> Reader:
 
 
 @frozen
-def neighbours(train_h: Tensor, query_h: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def neighbors(train_h: Tensor, query_h: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return the k nearest training rows of each query by cosine similarity, nearest first.
 
     A zero row has similarity 0 to everything. Works through the queries in pieces of at most 2²⁵
@@ -80,7 +80,7 @@ def knn_accuracy(
 ) -> float:
     """Return the accuracy of the weighted vote of the k nearest training images.
 
-    Each neighbour votes for its class with weight exp(cosine similarity / τ) (Wu et al. 2018,
+    Each neighbor votes for its class with weight exp(cosine similarity / τ) (Wu et al. 2018,
     section 3.4). Nothing is trained.
 
     Args:
@@ -97,20 +97,20 @@ def knn_accuracy(
     Raises:
         ValueError: shapes, types or values are wrong.
     """
-    check_labelled("train", train_h, train_labels)
-    check_labelled("test", test_h, test_labels)
+    check_labeled("train", train_h, train_labels)
+    check_labeled("test", test_h, test_labels)
     temperature = checks.real("temperature", temperature, above=0, finite=False)
-    similarity, index = neighbours(train_h, test_h, k)
+    similarity, index = neighbors(train_h, test_h, k)
     winner = vote(similarity, train_labels[index], int(train_labels.max()) + 1, temperature)
     return float((winner == test_labels).float().mean())
 
 
 def vote(similarity: Tensor, labels: Tensor, classes: int, temperature: float) -> Tensor:
-    """Return the class [M] that wins the neighbours' weighted vote.
+    """Return the class [M] that wins the neighbors' weighted vote.
 
     Args:
-        similarity: of each query's neighbours, nearest first, [M, k].
-        labels: the neighbours' classes, int64 [M, k], each below `classes`.
+        similarity: of each query's neighbors, nearest first, [M, k].
+        labels: the neighbors' classes, int64 [M, k], each below `classes`.
         classes: how many classes there are.
         temperature: τ > 0.
     """
@@ -120,7 +120,7 @@ def vote(similarity: Tensor, labels: Tensor, classes: int, temperature: float) -
     return votes.scatter_add_(1, labels, weight).argmax(1)
 
 
-def largest(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def topk(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return the k largest entries of each row in falling order, and where they stand: both [M, k].
 
     As torch.topk, and several times as fast on wide rows of a CPU: the k largest entries lie in
@@ -150,7 +150,7 @@ def linear_probe_accuracy(
 ) -> float:
     """Return the test accuracy of multinomial logistic regression on the frozen representation.
 
-    Dimensions are standardised by the training set's mean and deviation. The convex objective,
+    Dimensions are standardized by the training set's mean and deviation. The convex objective,
     mean cross-entropy + weight_decay / 2 · ‖W‖², is solved by L-BFGS from zero until no entry of
     the gradient exceeds 1e-5, so the result depends on no seed. Memory: a few copies of the logits
     [N, classes].
@@ -168,8 +168,8 @@ def linear_probe_accuracy(
     Raises:
         ValueError: shapes, types or values are wrong.
     """
-    check_labelled("train", train_h, train_labels)
-    check_labelled("test", test_h, test_labels)
+    check_labeled("train", train_h, train_labels)
+    check_labeled("test", test_h, test_labels)
     train_h, test_h = alike("test_h", train_h, test_h)
     weight_decay = checks.real("weight_decay", weight_decay, above=0)
     mean, deviation = train_h.mean(0), train_h.std(0, correction=0)
@@ -213,8 +213,8 @@ def few_label_accuracy(
     Raises:
         ValueError: shapes, types or values are wrong, or a class has fewer images.
     """
-    check_labelled("train", train_h, train_labels)
-    check_labelled("test", test_h, test_labels)
+    check_labeled("train", train_h, train_labels)
+    check_labeled("test", test_h, test_labels)
     per_class, draws = checks.whole("per_class", per_class, 1), checks.whole("draws", draws, 1)
     generator = torch.Generator().manual_seed(checks.seed(seed))
     classes, counts = train_labels.cpu().unique(return_counts=True)
@@ -245,7 +245,7 @@ def _unit(h: Tensor) -> Tensor:
 
 def _nearest(train_u: Tensor, query_u: Tensor, k: int) -> Iterator[tuple[Tensor, Tensor]]:
     for query in query_u.split(max(1, CHUNK // len(train_u))):
-        yield largest(query @ train_u.T, k)
+        yield topk(query @ train_u.T, k)
 
 
 def _logistic_regression(x: Tensor, labels: Tensor, weight_decay: float) -> tuple[Tensor, Tensor]:
@@ -259,7 +259,7 @@ def _logistic_regression(x: Tensor, labels: Tensor, weight_decay: float) -> tupl
         max_iter=1000,
         tolerance_grad=1e-5,  # the largest entry; float32 sums over many rows reach little deeper
         tolerance_change=0,
-        history_size=200,  # 2.7 times fewer steps than 20 on standardised pixels
+        history_size=200,  # 2.7 times fewer steps than 20 on standardized pixels
         line_search_fn="strong_wolfe",
     )
 
@@ -294,7 +294,7 @@ def check_features(name: str, h: Tensor) -> None:
         raise ValueError(f"{name} holds NaN or infinities; was its encoder's training stable?")
 
 
-def check_labelled(split: str, h: Tensor, labels: Tensor) -> None:
+def check_labeled(split: str, h: Tensor, labels: Tensor) -> None:
     """Raise a ValueError unless h is as `check_features` says and labels are int64 [N], >= 0."""
     check_features(f"{split}_h", h)
     wanted = f"{split}_labels must be int64 of shape [{len(h)}], one for each row of {split}_h"
@@ -305,7 +305,7 @@ def check_labelled(split: str, h: Tensor, labels: Tensor) -> None:
     if labels.device != h.device:
         raise ValueError(f"{split}_h lies on {h.device}, {split}_labels on {labels.device}")
     if bool((labels < 0).any()):
-        raise ValueError(f"{split}_labels holds a label below 0: are some images unlabelled?")
+        raise ValueError(f"{split}_labels holds a label below 0: are some images unlabeled?")
 
 
 def alike(name: str, train_h: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:

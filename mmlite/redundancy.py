@@ -16,7 +16,7 @@ from mmlite.support import checks
 def cross_correlation(z1: Tensor, z2: Tensor) -> Tensor:
     r"""Return the correlation of every dimension of one view with every dimension of the other.
 
-    C_{ij} = Σ_b z1_{bi} z2_{bj} / ( √(Σ_b z1_{bi}²) √(Σ_b z2_{bj}²) ) with both centred over the
+    C_{ij} = Σ_b z1_{bi} z2_{bj} / ( √(Σ_b z1_{bi}²) √(Σ_b z2_{bj}²) ) with both centered over the
     batch (Zbontar et al. 2021, equation 2). A dimension that is constant over the batch has
     correlation 0 with everything, and no gradient. Computed in float32 (float64 for float64 input).
     Within `mmlite.distributed.sharded_batch` the sums run over all processes' images.
@@ -96,15 +96,15 @@ def redundancy(h: Tensor) -> float:
     return float(off) / (varying * (varying - 1))
 
 
-def effective_rank(h: Tensor, centre: bool = False) -> float:
-    """Return the effective rank of a matrix: exp of the entropy of its normalised singular values.
+def effective_rank(h: Tensor, center: bool = False) -> float:
+    """Return the effective rank of a matrix: exp of the entropy of its normalized singular values.
 
     exp(−Σ p_k log p_k) with p = σ / Σσ (Roy & Vetterli 2007, definition 1): D when all singular
     values are equal, 1 when only one is not 0; the zero matrix has 0.
 
     Args:
         h: float [N, D].
-        centre: subtract each dimension's mean first. A representation whose entries are all
+        center: subtract each dimension's mean first. A representation whose entries are all
             positive has one large singular value that is its mean, and no variation.
 
     Returns:
@@ -113,7 +113,7 @@ def effective_rank(h: Tensor, centre: bool = False) -> float:
     Raises:
         ValueError: h is not a float matrix, or on a CPU holds NaN or infinities.
     """
-    p = _spectrum("effective_rank", "h", h, checks.flag("centre", centre))
+    p = _spectrum("effective_rank", "h", h, checks.flag("center", center))
     return float(torch.special.entr(p).sum().exp()) if bool(p.any()) else 0.0
 
 
@@ -121,14 +121,14 @@ def rankme(z: Tensor, epsilon: float = 1e-7) -> float:
     """Return RankMe: the effective rank with p_k = σ_k / Σσ + ε (Garrido et al. 2023, equation 1).
 
     Args:
-        z: float [N, P], not centred; the paper uses 25,600 images.
+        z: float [N, P], not centered; the paper uses 25,600 images.
         epsilon: ε >= 0; for P = min(N, P) singular values it adds little as long as ε P ≪ 1.
 
     Raises:
         ValueError: as `effective_rank`, or ε is negative or not finite.
     """
     epsilon = checks.real("epsilon", epsilon, least=0)
-    p = _spectrum("rankme", "z", z, centre=False)
+    p = _spectrum("rankme", "z", z, center=False)
     return float(torch.special.entr(p + epsilon).sum().exp()) if bool(p.any()) else 0.0
 
 
@@ -145,17 +145,17 @@ def _standard_columns(z: Tensor, name: str) -> Tensor:
     largest = distributed.all_reduce_max(z.detach().abs().amax(0))
     z = z / torch.where(largest > 0, largest, 1)
     count = distributed.global_size(len(z))
-    centred = z - (
+    centered = z - (
         distributed.all_reduce_sum(z.sum(0)) / count if distributed.is_sharded() else z.mean(0)
     )
-    squared = distributed.all_reduce_sum(centred.square().sum(0))
+    squared = distributed.all_reduce_sum(centered.square().sum(0))
     # what rounding leaves of a constant column whose largest entry is 1
     constant = squared.detach() <= count * (8 * torch.finfo(z.dtype).eps) ** 2
-    return centred * torch.where(constant, 0, torch.where(constant, 1, squared).rsqrt())
+    return centered * torch.where(constant, 0, torch.where(constant, 1, squared).rsqrt())
 
 
 @torch.no_grad()
-def _spectrum(function: str, name: str, h: Tensor, centre: bool) -> Tensor:
+def _spectrum(function: str, name: str, h: Tensor, center: bool) -> Tensor:
     """Return the singular values of h in the device's widest float, summing to 1."""
     check_pair(function, h, h, least=1, labels=(name, name))
     h = h.detach()
@@ -164,7 +164,7 @@ def _spectrum(function: str, name: str, h: Tensor, centre: bool) -> Tensor:
     h = h.float() if h.device.type == "mps" else h.double()
     largest = h.abs().amax()
     h = h / torch.where(largest > 0, largest, 1)  # against overflow; shares do not see it
-    if centre:
+    if center:
         column, h = h.abs().amax(0), h - h.mean(0)
         # what rounding leaves of a constant column
         h = torch.where(h.norm(dim=0) <= len(h) ** 0.5 * rounding * column, 0, h)

@@ -7,8 +7,8 @@ linear in the image, so a view is three small matrix products and nothing else:
 
 R_y [H', H] and R_x [W', W] crop, resize and flip (resampling is separable; the triangle filter
 widens when it shrinks, so small views are antialiased as PIL's are). M [C, C] and b [C] hold
-brightness, contrast, saturation, hue and greyscale: the first three mix the image with black, its
-mean grey and its own grey; hue turns the plane of the two colour differences of YIQ, the linear
+brightness, contrast, saturation, hue and grayscale: the first three mix the image with black, its
+mean gray and its own gray; hue turns the plane of the two color differences of YIQ, the linear
 form that NVIDIA DALI uses, where torchvision and kornia turn the hue of HSV. They also clamp after
 each operation, here only the result is clamped. Each image has matrices of its own. Shapes are
 static, nothing waits for the device, and the whole is `fullgraph` for torch.compile.
@@ -23,13 +23,13 @@ from torch import Tensor
 from mmlite import distributed
 from mmlite.support import checks
 
-# RGB to YIQ (NTSC). The first row is the grey of ITU-R 601, which torchvision and PIL use too.
+# RGB to YIQ (NTSC). The first row is the gray of ITU-R 601, which torchvision and PIL use too.
 YIQ = torch.tensor(
     [[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]],
     dtype=torch.float64,
 )
-GREY = YIQ[0].float()
-# A hue turn by angle a is I + (cos a − 1) · TURN_COS + sin a · TURN_SIN; both leave grey alone.
+GRAY = YIQ[0].float()
+# A hue turn by angle a is I + (cos a − 1) · TURN_COS + sin a · TURN_SIN; both leave gray alone.
 _plane = torch.diag(torch.tensor([0.0, 1.0, 1.0], dtype=torch.float64))
 _swap = torch.tensor([[0.0, 0, 0], [0, 0, -1], [0, 1, 0]], dtype=torch.float64)
 TURN_COS = (torch.linalg.inv(YIQ) @ _plane @ YIQ).float()
@@ -39,17 +39,17 @@ DRAWS = 11  # uniform numbers that one view needs
 
 @dataclass(frozen=True)
 class TwoViews:
-    """Random resized crop, flip, colour jitter and greyscale, drawn anew for each image and view.
+    """Random resized crop, flip, color jitter and grayscale, drawn anew for each image and view.
 
     Attributes:
         crop: the least and greatest share of the image's area that a crop keeps.
         ratio: the least and greatest width / height of a crop, relative to the image's own.
         flip: probability of a horizontal flip.
-        jitter: strength s of the colour jitter: brightness, contrast and saturation are scaled by
+        jitter: strength s of the color jitter: brightness, contrast and saturation are scaled by
             factors in [1 − s, 1 + s] (not below 0), hue is turned by up to s / 4 of a full turn.
             0.8 is SimCLR's ImageNet recipe, 0.4 its CIFAR-10 recipe, 0 no jitter.
         jitter_probability: probability that an image is jittered at all.
-        grey: probability of greyscale.
+        gray: probability of grayscale.
         size: side of the square views in pixels; the image's own height and width by default.
 
     Raises:
@@ -61,7 +61,7 @@ class TwoViews:
     flip: float = 0.5
     jitter: float = 0.4
     jitter_probability: float = 0.8
-    grey: float = 0.2
+    gray: float = 0.2
     size: int | None = None
 
     def __post_init__(self) -> None:
@@ -71,7 +71,7 @@ class TwoViews:
             "jitter": checks.real("jitter", self.jitter, least=0, most=2),
             "size": None if self.size is None else checks.whole("size", self.size, 1),
         }
-        for name in ("flip", "jitter_probability", "grey"):
+        for name in ("flip", "jitter_probability", "gray"):
             own[name] = checks.real(name, getattr(self, name), least=0, most=1)
         for name, value in own.items():  # Python's own numbers, in a dataclass that is frozen
             object.__setattr__(self, name, value)
@@ -83,7 +83,7 @@ class TwoViews:
 
         Args:
             images: uint8 (0..255) or float (0..1), [N, C, H, W], C = 1 or 3. With one channel,
-                hue, saturation and greyscale have nothing to change. Floats on a CPU are looked at
+                hue, saturation and grayscale have nothing to change. Floats on a CPU are looked at
                 for others than 0..1; a GPU would be waited for.
             generator: where the random numbers come from: a seed repeats the views, on whichever
                 device the generator is. By default the device's own.
@@ -131,7 +131,7 @@ class TwoViews:
         x = x.reshape(count, channels * height, width).bmm(columns.mT)
         x = rows.repeat_interleave(channels, 0).bmm(x.view(count * channels, height, out_width))
         x = x.view(count, channels, out_height * out_width)
-        matrix, offset = self._colour(u[5:], x.mean(2) * scale)
+        matrix, offset = self._color(u[5:], x.mean(2) * scale)
         # baddbmm: offset + scale · matrix @ x, in one pass
         x = torch.baddbmm(offset[:, :, None], matrix, x, alpha=scale)
         return x.clamp_(0, 1).view(count, channels, out_height, out_width)
@@ -148,8 +148,8 @@ class TwoViews:
         left, wide = torch.where(flipped, left + wide, left), torch.where(flipped, -wide, wide)
         return triangle(top, tall, size[0], out[0]), triangle(left, wide, size[1], out[1])
 
-    def _colour(self, u: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-        """Return M [N, C, C] and b [N, C] from u [6, N] and the crop's mean colour [N, C]."""
+    def _color(self, u: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """Return M [N, C, C] and b [N, C] from u [6, N] and the crop's mean color [N, C]."""
         channels = mean.shape[1]
         jittered = u[0] < self.jitter_probability
         strength = torch.where(jittered, self.jitter, 0.0)
@@ -159,17 +159,17 @@ class TwoViews:
             matrix = brightness * contrast
             return matrix, (1 - contrast[..., 0]) * brightness[..., 0] * mean
         # a blocking copy would wait for all that a GPU has queued
-        constants = (t.to(mean.device, non_blocking=True) for t in (GREY, TURN_COS, TURN_SIN))
-        grey, turn_cos, turn_sin = constants
+        constants = (t.to(mean.device, non_blocking=True) for t in (GRAY, TURN_COS, TURN_SIN))
+        gray, turn_cos, turn_sin = constants
         identity = torch.eye(3, device=mean.device)
-        to_grey = grey.expand(3, 3)
+        to_gray = gray.expand(3, 3)
         angle = (strength / 4 * (2 * u[4] - 1) * 2 * math.pi)[:, None, None]
         turn = identity + (angle.cos() - 1) * turn_cos + angle.sin() * turn_sin
-        matrix = turn @ (saturation * identity + (1 - saturation) * to_grey)
-        matrix = torch.where((u[5] < self.grey)[:, None, None], to_grey, matrix)
-        # Contrast mixes in the mean grey, which every later step leaves as it is (rows of M sum
-        # to 1), so b is a grey too.
-        offset = (1 - contrast[..., 0]) * brightness[..., 0] * (mean @ grey)[:, None]
+        matrix = turn @ (saturation * identity + (1 - saturation) * to_gray)
+        matrix = torch.where((u[5] < self.gray)[:, None, None], to_gray, matrix)
+        # Contrast mixes in the mean gray, which every later step leaves as it is (rows of M sum
+        # to 1), so b is a gray too.
+        offset = (1 - contrast[..., 0]) * brightness[..., 0] * (mean @ gray)[:, None]
         return matrix * (brightness * contrast), offset.expand(-1, 3)
 
 
@@ -202,10 +202,10 @@ def triangle(start: Tensor, extent: Tensor, size: int, out: int) -> Tensor:
     where it is cut. This is what PIL does.
     """
     step = (torch.arange(out, device=start.device) + 0.5) / out
-    centre = (start[:, None] + extent[:, None] * step) * size - 0.5  # [N, out], in input pixels
+    center = (start[:, None] + extent[:, None] * step) * size - 0.5  # [N, out], in input pixels
     reach = (extent.abs() * (size / out)).clamp(min=1)[:, None, None]
     pixel = torch.arange(size, device=start.device)
     # in place where that can be: memory costs more here than arithmetic
-    distance = (pixel - centre[..., None]).abs_().div_(reach)
+    distance = (pixel - center[..., None]).abs_().div_(reach)
     weight = (1 - distance).clamp_(min=0)
     return weight.div_(weight.sum(2, keepdim=True))

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mmlite import LookaheadMetaMask, MetaMask, TwoViews, fit, projector, small_conv
+from mmlite import Checkpointing, LookaheadMetaMask, MetaMask, TwoViews, fit, projector, small_conv
 from mmlite.data import ImageSet
 from mmlite.metamask import DimensionalMask
 
@@ -54,13 +54,12 @@ def run(
         images,
         epochs=4,
         batch_size=8,
-        before_step=getattr(meta, "before_step", None),
+        before_step=meta.before_step,
         after_step=meta.after_step,
         progress=False,
-        checkpoint=folder / "last.pt",
-        checkpoint_every=every,
-        resume=True,
-        keep={"method": meta},
+        checkpoint=Checkpointing(
+            folder / "last.pt", every=every, resume=True, extra_state={"trainer": meta}
+        ),
         description={"method": method},
         precision=precision,
     )

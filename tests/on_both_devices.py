@@ -31,7 +31,7 @@ TRAINED = [
     ]
     for precision in ("float32", "bfloat16")
 ]
-RECIPE = RECIPES["fashion-laptop"].but(dim=16, hidden=16, projection=8)
+RECIPE = RECIPES["fashion-laptop"].replace(dim=16, hidden=16, projection=8)
 
 
 def pictures(count: int = 48) -> data.ImageSet:
@@ -48,20 +48,24 @@ def trained(method: str, schedule: str, precision: str, device: torch.device) ->
             batch_size=16,
             precision=precision,
             progress=False,
-            checkpoint=Path(folder) / "last.pt",
         )
         parts = runs.build(RECIPE, method, schedule, where=device)
+
+        def saved() -> training.Checkpointing:
+            return training.Checkpointing(
+                Path(folder) / "last.pt", resume=True, extra_state=parts.extra_state
+            )
 
         def stop(epoch: int) -> None:
             if epoch == 2:
                 raise KeyboardInterrupt
 
         try:
-            run(parts.model, parts.loss, on_epoch=stop, **parts.options)
+            run(parts.model, parts.loss, on_epoch=stop, checkpoint=saved(), **parts.hooks)
         except KeyboardInterrupt:
             parts = runs.build(RECIPE, method, schedule, seed=1, where=device)
-        history = run(parts.model, parts.loss, resume=True, **parts.options)
-    return history.loss + ([] if parts.mask is None else parts.mask.mask.tolist())
+        history = run(parts.model, parts.loss, checkpoint=saved(), **parts.hooks)
+    return history.loss + ([] if parts.mask is None else parts.mask.entries.tolist())
 
 
 def waits(method: str, schedule: str, batch_size: int, spoilt: bool = False) -> dict[str, int]:
@@ -82,7 +86,7 @@ def waits(method: str, schedule: str, batch_size: int, spoilt: bool = False) -> 
         epochs=1,
         batch_size=batch_size,
         progress=False,
-        **parts.options,
+        **parts.hooks,
     )
     return dict(WAITS)
 
@@ -94,18 +98,18 @@ def measured(device: torch.device) -> dict[str, list[float]]:
     labels, fresh_labels = torch.arange(80).to(device) % 4, torch.arange(40).to(device) % 4
     h[:, 0] += labels
     fresh[:, 0] += fresh_labels
-    labelled = h, labels, fresh, fresh_labels
+    labeled = h, labels, fresh, fresh_labels
     found = {
-        "knn_accuracy": mmlite.knn_accuracy(*labelled, k=5),
-        "linear_probe_accuracy": mmlite.linear_probe_accuracy(*labelled, weight_decay=0.1),
-        "few_label_accuracy": mmlite.few_label_accuracy(*labelled, per_class=5, draws=2),
-        "neighbours": mmlite.neighbours(h, fresh, 3)[1],
-        "class_information": mmlite.class_information(h, labels),
-        "nuisance_information": mmlite.nuisance_information(h, h[:, :2] + 1),
-        "top_mask": mmlite.top_mask(mmlite.class_information(h, labels), 0.5),
+        "knn_accuracy": mmlite.knn_accuracy(*labeled, k=5),
+        "linear_probe_accuracy": mmlite.linear_probe_accuracy(*labeled, weight_decay=0.1),
+        "few_label_accuracy": mmlite.few_label_accuracy(*labeled, per_class=5, draws=2),
+        "neighbors": mmlite.neighbors(h, fresh, 3)[1],
+        "class_r2": mmlite.class_r2(h, labels),
+        "nuisance_r2": mmlite.nuisance_r2(h, h[:, :2] + 1),
+        "top_mask": mmlite.top_mask(mmlite.class_r2(h, labels), 0.5),
         "redundancy": mmlite.redundancy.redundancy(h),
         "effective_rank": mmlite.effective_rank(h),
-        "effective_rank centred": mmlite.effective_rank(h, centre=True),
+        "effective_rank centered": mmlite.effective_rank(h, center=True),
         "rankme": mmlite.rankme(h),
         "alignment": mmlite.alignment(h[:40], fresh),
         "uniformity": mmlite.uniformity(h),
@@ -127,7 +131,7 @@ def measured(device: torch.device) -> dict[str, list[float]]:
     views = mmlite.TwoViews()(images.images, torch.Generator().manual_seed(0))
     for method in METHODS:
         found[f"meta_gradient {method}"] = mmlite.meta_gradient(
-            encoder, head, mask, views, 0.1, method
+            encoder, head, mask, views, 0.1, method=method
         )
     found["encode"] = mmlite.encode(encoder, images)
     return {

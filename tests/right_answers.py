@@ -135,14 +135,14 @@ def none_if_constant(share, h):
     return torch.where(h.amax(0) > h.amin(0), share, 0)
 
 
-def class_information_by_scatter(h, labels):
+def class_r2_by_scatter(h, labels):
     count = torch.bincount(labels).float()
     total = torch.zeros(len(count), h.shape[1]).index_add_(0, labels, h)
     fitted = (total / count[:, None].clamp(min=1))[labels]
     return none_if_constant(fitted.var(0) / h.var(0), h)
 
 
-def class_information_within(h, labels):
+def class_r2_within(h, labels):
     within = sum(
         (h[labels == c] - h[labels == c].mean(0)).pow(2).sum(0) for c in set(labels.tolist())
     )
@@ -162,14 +162,14 @@ def nuisance_by_normal_equations(h, nuisance):
     return none_if_constant(fitted.var(0) / h.var(0), h)
 
 
-def top_mask_by_rank(information, keep):
-    rank = (information[None] > information[:, None]).sum(1)
-    return rank < max(1, round(keep * len(information)))
+def top_mask_by_rank(scores, share):
+    rank = (scores[None] > scores[:, None]).sum(1)
+    return rank < max(1, round(share * len(scores)))
 
 
-def top_mask_of_zeros_and_ones(information, keep):
-    k = max(1, round(keep * len(information)))
-    return torch.zeros(len(information)).scatter(0, information.topk(k).indices, 1.0).int()
+def top_mask_of_zeros_and_ones(scores, share):
+    k = max(1, round(share * len(scores)))
+    return torch.zeros(len(scores)).scatter(0, scores.topk(k).indices, 1.0).int()
 
 
 def split_gain_by_loops(right, whole_right, first):
@@ -351,7 +351,7 @@ RIGHT = {
         lambda dim, off: off * (dim**2 - dim),
         lambda dim, off: off * (torch.ones(dim, dim) - torch.eye(dim)).sum(),
     ],
-    "03.1": [class_information_by_scatter, class_information_within],
+    "03.1": [class_r2_by_scatter, class_r2_within],
     "03.2": [nuisance_by_lstsq, nuisance_by_normal_equations],
     "03.3": [top_mask_by_rank, top_mask_of_zeros_and_ones],
     "03.4": [

@@ -58,10 +58,10 @@ SET = ImageSet(torch.zeros(6, 1, 8, 8, dtype=torch.uint8), Y, ("a", "b"))
 STUDY = MaskStudy(torch.ones(2, 4).bool(), torch.ones(2, 6).bool(), torch.ones(6).bool())
 READ = {"train_h": H, "train_labels": Y, "test_h": H, "test_labels": Y}
 NOT_READ = {"train_h": MATRIX, "train_labels": LABELS, "test_h": MATRIX, "test_labels": LABELS}
-LABELLED = (None, 3, H, (H,), (H, Y, Y), "ab")
+LABELED = (None, 3, H, (H,), (H, Y, Y), "ab")
 VIEWS = {"z1": H, "z2": H}
 NO_VIEWS = {"z1": MATRIX, "z2": (*MATRIX, torch.ones(5, 4))}
-RECIPE = recipes.RECIPES["fashion-laptop"].but(images=64, batch_size=32, dim=8, epochs=1)
+RECIPE = recipes.RECIPES["fashion-laptop"].replace(images=64, batch_size=32, dim=8, epochs=1)
 NO_RECIPE = (None, "cifar10", {"epochs": 3}, recipes.Recipe)
 DRAWN = {"alt": "alt", "xlabel": "x", "ylabel": "y"}
 UNDRAWN = {"alt": TEXT, "xlabel": TEXT, "ylabel": TEXT}
@@ -138,7 +138,7 @@ CASES = {
         {
             "crop": (*PAIR, (0.5, 2.0)),
             "ratio": PAIR,
-            **dict.fromkeys(("flip", "jitter_probability", "grey"), (*NUMBER, -0.1, 1.1)),
+            **dict.fromkeys(("flip", "jitter_probability", "gray"), (*NUMBER, -0.1, 1.1)),
             "jitter": (*NUMBER, -0.1, 2.1),
             "size": (*OPTIONAL_WHOLE, 0),
         },
@@ -172,12 +172,12 @@ CASES = {
         {**NO_VIEWS, "off_diagonal": (*NUMBER, -1, math.inf)},
     ),
     "redundancy.redundancy": ({"h": H}, {"h": MATRIX}),
-    "redundancy.effective_rank": ({"h": H, "centre": False}, {"h": MATRIX, "centre": FLAG}),
+    "redundancy.effective_rank": ({"h": H, "center": False}, {"h": MATRIX, "center": FLAG}),
     "redundancy.rankme": (
         {"z": H, "epsilon": 0.0},
         {"z": MATRIX, "epsilon": (*NUMBER, -1, math.inf)},
     ),
-    "evaluation.neighbours": (
+    "evaluation.neighbors": (
         {"train_h": H, "query_h": H, "k": 2},
         {"train_h": MATRIX, "query_h": MATRIX, "k": (*WHOLE, 0, 7)},
     ),
@@ -207,39 +207,39 @@ CASES = {
             "confidence": (*NUMBER, 0, 1),
         },
     ),
-    "confounders.class_information": ({"h": H, "labels": Y}, {"h": MATRIX, "labels": LABELS}),
-    "confounders.nuisance_information": (
+    "confounders.class_r2": ({"h": H, "labels": Y}, {"h": MATRIX, "labels": LABELS}),
+    "confounders.nuisance_r2": (
         {"h": H, "nuisance": H[:, :2]},
         {"h": MATRIX, "nuisance": (*MATRIX, H[:5])},
     ),
     "confounders.top_mask": (
-        {"information": TENSOR, "keep": 0.5},
+        {"scores": TENSOR, "share": 0.5},
         {
-            "information": (None, [1.0], np.ones(3), H, TENSOR * math.nan, TENSOR[:0]),
-            "keep": (*POSITIVE, 1.1),
+            "scores": (None, [1.0], np.ones(3), H, TENSOR * math.nan, TENSOR[:0]),
+            "share": (*POSITIVE, 1.1),
         },
     ),
     "confounders.random_masks": (
-        {"dim": 4, "keep": 0.5, "masks": 2, "seed": 0},
-        {"dim": (*WHOLE, 0), "keep": (*POSITIVE, 1.1), "masks": (*WHOLE, 0), "seed": SEED},
+        {"dim": 4, "share": 0.5, "masks": 2, "seed": 0},
+        {"dim": (*WHOLE, 0), "share": (*POSITIVE, 1.1), "masks": (*WHOLE, 0), "seed": SEED},
     ),
     "confounders.mask_accuracy": (
         {"train": (H, Y), "test": (H, Y), "masks": H > -9, "k": 2, "temperature": 0.1},
         {
-            "train": LABELLED,
-            "test": LABELLED,
+            "train": LABELED,
+            "test": LABELED,
             "masks": (None, [[True] * 4], H, np.ones((1, 4), bool), H[0] > 0, H[:, 1:] > -9),
             "k": (*WHOLE, 0, 7),
             "temperature": POSITIVE,
         },
     ),
     "confounders.random_mask_study": (
-        {"train": (H, Y), "test": (H, Y), "keep": 0.5, "masks": 2, "seed": 0, "k": 2}
+        {"train": (H, Y), "test": (H, Y), "share": 0.5, "masks": 2, "seed": 0, "k": 2}
         | {"temperature": 0.1},
         {
-            "train": LABELLED,
-            "test": LABELLED,
-            "keep": (*POSITIVE, 1.1),
+            "train": LABELED,
+            "test": LABELED,
+            "share": (*POSITIVE, 1.1),
             "masks": (*WHOLE, 0),
             "seed": SEED,
             "k": (*WHOLE, 0, 7),
@@ -468,8 +468,7 @@ CASES = {
     ),
     "metamask.LookaheadMetaMask": (
         TRAINER,
-        NO_TRAINER
-        | {"clip_norm": tuple(v for v in (*POSITIVE, math.inf) if v is not None), "others": ()},
+        NO_TRAINER | {"clip_norm": tuple(v for v in (*POSITIVE, math.inf) if v is not None)},
     ),
     "training.fit": (
         {"model": nn.Flatten(), "loss": lambda *_: None, "images": SET, "epochs": 1}
@@ -485,13 +484,20 @@ CASES = {
             "warmup": (*NUMBER, -0.1, 1.0),
             "seed": SEED,
             **dict.fromkeys(("before_step", "after_step", "on_epoch"), FUNCTION[1:]),
-            **dict.fromkeys(("progress", "resume", "compile"), FLAG),
+            **dict.fromkeys(("progress", "compile"), FLAG),
             "history": (3, [1.0], "x"),
             "checkpoint": PATH,
-            "checkpoint_every": (*OPTIONAL_WHOLE, 0),
-            "keep": (3, "x", [nn.ReLU()], {"x": 3}),
             "description": (3, "x", ["x"]),
             "precision": CHOICE,
+        },
+    ),
+    "training.Checkpointing": (
+        {"path": "last.pt"},
+        {
+            "path": (*PATH, None),
+            "every": (*OPTIONAL_WHOLE, 0),
+            "resume": FLAG,
+            "extra_state": (3, "x", [nn.ReLU()], {"x": 3}),
         },
     ),
     "training.warmup_cosine": (
@@ -513,12 +519,13 @@ CASES = {
 # what was computed: a wrong value of these is no user's.
 INNER = {
     "claims.masked",
+    "metamask.MaskTrainer",
     *("training.TrainingError", "training.CheckpointError", "training.History"),
     *("data.check_image_set", "views.check_range", "views.triangle"),
     *("encoders.ChannelsLast", "encoders.uncompiled", "contrastive.check_pair"),
     *("contrastive.check_temperature", "contrastive.check_finite", "contrastive.NotFiniteError"),
-    *("evaluation.frozen", "evaluation.vote", "evaluation.largest", "evaluation.check_features"),
-    *("evaluation.check_labelled", "evaluation.alike", "statistics.Interval"),
+    *("evaluation.frozen", "evaluation.vote", "evaluation.topk", "evaluation.check_features"),
+    *("evaluation.check_labeled", "evaluation.alike", "statistics.Interval"),
     *("confounders.MaskStudy", "confounders.SplitGain", "costs.Cost", "costs.Limits"),
     *("costs.LayerTime", "costs.Calls", "runs.Parts", "runs.Accuracies", "runs.Run"),
     *("runs.describe", "runs.channels_of", "runs.check_recipe", "claims.Claim"),
@@ -625,7 +632,7 @@ def test_whole_numbers_of_numpy_are_taken_everywhere(kind):
     assert study.masks.shape == (3, 4)
     assert mmlite.chance_shares(study, draws=kind(3), seed=kind(0)).shape == (3,)
     assert mmlite.plant_background(SET, np.float32(0.5), seed=kind(1)).nuisance.shape == (6, 30)
-    recipe = RECIPE.but(epochs=kind(3), learning_rate=np.float32(0.5))
+    recipe = RECIPE.replace(epochs=kind(3), learning_rate=np.float32(0.5))
     assert type(recipe.epochs) is int
     assert type(recipe.learning_rate) is float
     assert plots.image_grid(SET.images, kind(3), "alt").png

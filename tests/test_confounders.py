@@ -10,9 +10,9 @@ from scipy import stats
 from mmlite.confounders import (
     MaskStudy,
     chance_shares,
-    class_information,
+    class_r2,
     mask_accuracy,
-    nuisance_information,
+    nuisance_r2,
     random_mask_study,
     random_masks,
     split_gain,
@@ -29,21 +29,21 @@ def sample(seed=0, n=60, dim=7, classes=3):
     return h, labels
 
 
-# class_information
+# class_r2
 
 
-def test_class_information_of_a_hand_worked_case():
+def test_class_r2_of_a_hand_worked_case():
     # Class means 1 and 5 about 3: between 4 · 4 = 16, within 4 · 1 = 4, total 20.
     h = torch.tensor([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0], [6.0, 1.0]])
-    information = class_information(h, torch.tensor([0, 0, 1, 1]))
-    assert information.tolist() == pytest.approx([0.8, 0.0])
+    r2 = class_r2(h, torch.tensor([0, 0, 1, 1]))
+    assert r2.tolist() == pytest.approx([0.8, 0.0])
 
 
 @given(st.integers(0, 10_000), st.integers(4, 40), st.integers(2, 5))
-def test_class_information_is_that_of_the_analysis_of_variance(seed, n, classes):
+def test_class_r2_is_that_of_the_analysis_of_variance(seed, n, classes):
     h, labels = sample(seed, n, classes=classes)
     groups = [h[labels == c].double().numpy() for c in labels.unique()]
-    got = class_information(h, labels)
+    got = class_r2(h, labels)
     assert got.dtype == torch.float32
     if len(groups) == 1:
         assert got.max() < 1e-12  # what rounding leaves in float64
@@ -63,8 +63,8 @@ def test_information_does_not_see_shift_or_scale():
     # a shift of 3 against a spread of 1e-6 leaves float32 no digits, so shift what was scaled
     moved = (h + shift) * factor
     for before, after in (
-        (class_information(h, labels), class_information(moved, labels)),
-        (nuisance_information(h, nuisance), nuisance_information(moved, nuisance)),
+        (class_r2(h, labels), class_r2(moved, labels)),
+        (nuisance_r2(h, nuisance), nuisance_r2(moved, nuisance)),
     ):
         torch.testing.assert_close(before, after, atol=1e-5, rtol=0)
 
@@ -74,27 +74,27 @@ def test_a_dimension_that_does_not_vary_holds_nothing(value):
     h, labels = sample(n=1001)
     h[:, 2] = value
     nuisance = torch.randn(1001, 3)
-    assert class_information(h, labels)[2] == 0
-    assert nuisance_information(h, nuisance)[2] == 0
-    assert class_information(h, labels).isfinite().all()
+    assert class_r2(h, labels)[2] == 0
+    assert nuisance_r2(h, nuisance)[2] == 0
+    assert class_r2(h, labels).isfinite().all()
 
 
 def test_information_is_exact_at_its_ends():
     labels = torch.arange(30) % 3
     nuisance = torch.randn(30, 2, dtype=torch.float64)
     h = torch.stack([labels.double(), nuisance @ torch.tensor([1.0, -2.0]).double() + 5], 1)
-    assert class_information(h, labels)[0] == pytest.approx(1, abs=1e-12)
-    assert nuisance_information(h, nuisance)[1] == pytest.approx(1, abs=1e-12)
-    assert class_information(h, labels).max() <= 1
-    assert nuisance_information(h, nuisance).max() <= 1
+    assert class_r2(h, labels)[0] == pytest.approx(1, abs=1e-12)
+    assert nuisance_r2(h, nuisance)[1] == pytest.approx(1, abs=1e-12)
+    assert class_r2(h, labels).max() <= 1
+    assert nuisance_r2(h, nuisance).max() <= 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_information_of_other_types(dtype):
     h, labels = sample()
     h = h.to(dtype)
-    expected = class_information(h.double(), labels)
-    got = class_information(h, labels)
+    expected = class_r2(h.double(), labels)
+    got = class_r2(h, labels)
     assert got.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
     torch.testing.assert_close(got.double(), expected, atol=1e-6, rtol=0)
 
@@ -113,16 +113,16 @@ def test_information_of_other_types(dtype):
         (torch.randn(4, 2), [0, 1, 1, 0], "got list"),
     ],
 )
-def test_class_information_refuses(h, labels, message):
+def test_class_r2_refuses(h, labels, message):
     with pytest.raises(ValueError, match=message):
-        class_information(h, labels)
+        class_r2(h, labels)
 
 
-# nuisance_information
+# nuisance_r2
 
 
 @given(st.integers(0, 10_000), st.integers(1, 4))
-def test_nuisance_information_is_that_of_least_squares(seed, k):
+def test_nuisance_r2_is_that_of_least_squares(seed, k):
     generator = torch.Generator().manual_seed(seed)
     nuisance = torch.randn(40, k, generator=generator, dtype=torch.float64)
     h = nuisance @ torch.randn(k, 6, generator=generator, dtype=torch.float64)
@@ -130,7 +130,7 @@ def test_nuisance_information_is_that_of_least_squares(seed, k):
     design = np.column_stack([np.ones(40), nuisance])
     rest = h.numpy() - design @ np.linalg.lstsq(design, h.numpy(), rcond=None)[0]
     expected = 1 - (rest**2).sum(0) / ((h - h.mean(0)).numpy() ** 2).sum(0)
-    np.testing.assert_allclose(nuisance_information(h, nuisance), expected, atol=1e-12)
+    np.testing.assert_allclose(nuisance_r2(h, nuisance), expected, atol=1e-12)
 
 
 def test_nuisance_columns_that_repeat_each_other_count_once():
@@ -138,24 +138,24 @@ def test_nuisance_columns_that_repeat_each_other_count_once():
     nuisance = torch.randn(60, 2)
     repeated = torch.cat([nuisance, nuisance @ torch.randn(2, 3), torch.ones(60, 1)], 1)
     torch.testing.assert_close(
-        nuisance_information(h, repeated), nuisance_information(h, nuisance), atol=1e-5, rtol=0
+        nuisance_r2(h, repeated), nuisance_r2(h, nuisance), atol=1e-5, rtol=0
     )
-    assert not nuisance_information(h, torch.ones(60, 2)).any()
+    assert not nuisance_r2(h, torch.ones(60, 2)).any()
 
 
-def test_nuisance_information_by_chance_is_about_k_over_n():
+def test_nuisance_r2_by_chance_is_about_k_over_n():
     h, nuisance = torch.randn(2000, 200), torch.randn(2000, 10)
     # the mean of 200 shares with mean 10/1999 and deviation about 0.0022: four of its errors
-    assert nuisance_information(h, nuisance).mean() == pytest.approx(10 / 1999, abs=7e-4)
+    assert nuisance_r2(h, nuisance).mean() == pytest.approx(10 / 1999, abs=7e-4)
 
 
 @pytest.mark.parametrize(
     ("rows", "columns", "message"),
     [(59, 2, "one row for each"), (60, 59, "too few"), (60, 0, "at least one column")],
 )
-def test_nuisance_information_refuses(rows, columns, message):
+def test_nuisance_r2_refuses(rows, columns, message):
     with pytest.raises(ValueError, match=message):
-        nuisance_information(sample()[0], torch.randn(rows, columns))
+        nuisance_r2(sample()[0], torch.randn(rows, columns))
 
 
 # masks
@@ -176,19 +176,19 @@ def test_random_masks_treat_all_dimensions_alike():
 
 
 def test_top_mask_keeps_the_most_informative():
-    information = torch.tensor([0.1, 0.9, 0.5, 0.5])
-    assert top_mask(information, 0.25).tolist() == [False, True, False, False]
-    assert top_mask(information, 0.5).tolist() == [False, True, True, False]
-    assert top_mask(-information, 0.5).tolist() == [True, False, True, False]
-    assert top_mask(information, 1.0).all()
+    r2 = torch.tensor([0.1, 0.9, 0.5, 0.5])
+    assert top_mask(r2, 0.25).tolist() == [False, True, False, False]
+    assert top_mask(r2, 0.5).tolist() == [False, True, True, False]
+    assert top_mask(-r2, 0.5).tolist() == [True, False, True, False]
+    assert top_mask(r2, 1.0).all()
 
 
-@pytest.mark.parametrize("keep", [0, -0.1, 1.1, math.nan])
-def test_masks_refuse_a_share_out_of_range(keep):
-    with pytest.raises(ValueError, match="keep must be a number greater than 0 and at most 1"):
-        random_masks(4, keep, 2)
-    with pytest.raises(ValueError, match="keep must be a number greater than 0 and at most 1"):
-        top_mask(torch.rand(4), keep)
+@pytest.mark.parametrize("share", [0, -0.1, 1.1, math.nan])
+def test_masks_refuse_a_share_out_of_range(share):
+    with pytest.raises(ValueError, match="share must be a number greater than 0 and at most 1"):
+        random_masks(4, share, 2)
+    with pytest.raises(ValueError, match="share must be a number greater than 0 and at most 1"):
+        top_mask(torch.rand(4), share)
 
 
 def test_masks_refuse_bad_arguments():
@@ -208,16 +208,16 @@ def two_sets(n=300, m=100, dim=12):
     return (a, train_labels), (b, test_labels)
 
 
-@pytest.mark.parametrize("keep", [0.2, 0.5, 0.8, 1.0])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8, 1.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
-def test_mask_accuracy_is_that_of_the_columns_left(keep, dtype):
+def test_mask_accuracy_is_that_of_the_columns_left(share, dtype):
     (a, train_labels), (b, test_labels) = two_sets()
     a[5], b[3] = 0, 0  # similar to nothing
     a, b = a.to(dtype), b.to(dtype)
-    masks = random_masks(12, keep, 200)
+    masks = random_masks(12, share, 200)
     got = mask_accuracy((a, train_labels), (b, test_labels), masks)
     expected = [knn_accuracy(a[:, m], train_labels, b[:, m], test_labels) for m in masks]
-    # one image in a hundred, should rounding turn the tie between two neighbours
+    # one image in a hundred, should rounding turn the tie between two neighbors
     torch.testing.assert_close(got, torch.tensor(expected).double(), atol=0.0101, rtol=0)
     assert (got - torch.tensor(expected).double()).abs().mean() < 0.001
 
@@ -229,7 +229,7 @@ def test_mask_accuracy_does_not_see_the_scale_of_a_row(length):
     expected = mask_accuracy(train, test, masks)
     train[0][3] *= length
     test[0][5] *= length
-    # a neighbour at the edge of the k may change places by rounding
+    # a neighbor at the edge of the k may change places by rounding
     found = mask_accuracy((train[0].requires_grad_(), train[1]), test, masks)
     torch.testing.assert_close(found, expected, atol=0.0101, rtol=0)
 
@@ -254,7 +254,7 @@ def test_mask_accuracy_does_not_see_scale(factor):
 
 def test_study_counts_the_masks_above_the_whole():
     train, test = two_sets()
-    study = random_mask_study(train, test, keep=0.5, masks=30, seed=4)
+    study = random_mask_study(train, test, share=0.5, masks=30, seed=4)
     assert torch.equal(study.masks, random_masks(12, 0.5, 30, 4))
     assert study.whole == pytest.approx(knn_accuracy(*train, *test))
     above = sum(a > study.whole for a in study.accuracy.tolist())
@@ -271,7 +271,7 @@ def test_a_mask_that_drops_noise_reads_better():
         return torch.cat([angle.cos()[:, None], angle.sin()[:, None], noise], 1), labels
 
     train, test = around_a_circle(300), around_a_circle(100)
-    oracle = top_mask(class_information(*train), 2 / 12)
+    oracle = top_mask(class_r2(*train), 2 / 12)
     assert oracle.tolist() == 2 * [True] + 10 * [False]
     accuracy = mask_accuracy(train, test, torch.stack([oracle, torch.ones(12).bool()]))
     assert accuracy[0] > 0.95
@@ -314,7 +314,7 @@ def test_chance_shares_count_a_tie_as_none():
     generator = torch.Generator().manual_seed(3)
     drawn = torch.randint(50, (200, 50), generator=generator).tolist()
     ahead = (masks.int() - whole.int()).tolist()
-    expected = [  # whole numbers: 50 times the centred sum
+    expected = [  # whole numbers: 50 times the centered sum
         sum(50 * sum(row[i] for i in draw) - 50 * sum(row) > 0 for row in ahead) / 40
         for draw in drawn
     ]

@@ -94,8 +94,8 @@ def test_nt_xent_stays_above_its_lower_bounds(z, temperature):
 
 def simplex(n: int) -> torch.Tensor:
     """Return n unit vectors that are as far apart as they can be: cosine −1 / (n − 1)."""
-    centred = torch.eye(n, dtype=torch.float64) - 1 / n
-    return centred / centred.norm(dim=1, keepdim=True)
+    centered = torch.eye(n, dtype=torch.float64) - 1 / n
+    return centered / centered.norm(dim=1, keepdim=True)
 
 
 @pytest.mark.parametrize("n", [2, 3, 8])

@@ -193,16 +193,16 @@ def test_an_odd_device_is_refused_in_a_sentence(monkeypatch, wanted):
 def cosine_texture(nuisance: np.ndarray, height: int, width: int) -> np.ndarray:
     """Build one image's texture [3, H, W] by loops from the definition."""
     texture = np.full((3, height, width), 0.5)
-    for colour in range(3):
+    for color in range(3):
         for i in range(3):
             for j in range(3):
-                a = nuisance[9 * colour + 3 * i + j]
+                a = nuisance[9 * color + 3 * i + j]
                 scale = (np.sqrt(2) if i else 1) * (np.sqrt(2) if j else 1)
                 for r in range(height):
                     for c in range(width):
                         wave = np.cos(np.pi * i * (r + 0.5) / height)
                         wave *= np.cos(np.pi * j * (c + 0.5) / width)
-                        texture[colour, r, c] += a * scale * wave
+                        texture[color, r, c] += a * scale * wave
     return texture.clip(0, 1)
 
 
@@ -225,7 +225,7 @@ def test_a_white_garment_hides_the_background_behind_its_tint():
     )
     planted = plant_background(white, strength=1.0)
     flat = planted.images.flatten(2)
-    assert torch.equal(flat, flat[..., :1].expand_as(flat))  # one colour
+    assert torch.equal(flat, flat[..., :1].expand_as(flat))  # one color
     assert int(flat.min()) >= 0.4 * 255 - 1
     assert len(flat[..., 0].unique(dim=0)) > 40  # of its own each
     told = 255 * planted.nuisance[:, 27:]  # the tint stands at the end of what is known
@@ -393,7 +393,7 @@ def write_tiny_imagenet(root: Path) -> None:
 def test_tiny_imagenet_from_files_of_its_format(tmp_path):
     write_tiny_imagenet(tmp_path)
     train = load("tiny-imagenet", "train", root=tmp_path)
-    assert train.images.shape == (4, 3, 64, 64)  # the grey image became colour
+    assert train.images.shape == (4, 3, 64, 64)  # the gray image became color
     assert train.labels.tolist() == [0, 0, 1, 1]
     assert train.classes == ("shark", "goldfish")
     assert train.images.float().mean((1, 2, 3)).round().tolist() == [50, 50, 200, 200]

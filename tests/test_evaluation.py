@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from mmlite import evaluation
 from mmlite.confounders import (
-    class_information,
+    class_r2,
     mask_accuracy,
-    nuisance_information,
+    nuisance_r2,
     random_mask_study,
     top_mask,
 )
@@ -20,9 +20,9 @@ from mmlite.contrastive import alignment, nt_xent, uniformity
 from mmlite.evaluation import (
     few_label_accuracy,
     knn_accuracy,
-    largest,
     linear_probe_accuracy,
-    neighbours,
+    neighbors,
+    topk,
 )
 from mmlite.redundancy import (
     barlow_twins,
@@ -34,11 +34,11 @@ from mmlite.redundancy import (
 
 
 def clusters(count: int, dim: int = 6, classes: int = 3, noise: float = 1.0, seed: int = 0):
-    """Return features around random centres [count, dim], shifted and scaled by dimension."""
+    """Return features around random centers [count, dim], shifted and scaled by dimension."""
     generator = torch.Generator().manual_seed(seed)
-    centres = torch.randn(classes, dim, generator=torch.Generator().manual_seed(99))
+    centers = torch.randn(classes, dim, generator=torch.Generator().manual_seed(99))
     labels = torch.arange(count) % classes
-    features = centres[labels] + noise * torch.randn(count, dim, generator=generator)
+    features = centers[labels] + noise * torch.randn(count, dim, generator=generator)
     return features * torch.logspace(-1, 1, dim) + 3, labels
 
 
@@ -78,9 +78,9 @@ def test_knn_by_hand():
 
 def test_pieces_give_what_the_whole_gives(monkeypatch):
     train, test = clusters(50), clusters(33, seed=1)
-    whole = neighbours(train[0], test[0], 7)
+    whole = neighbors(train[0], test[0], 7)
     monkeypatch.setattr(evaluation, "CHUNK", 200)  # 4 queries at a time
-    pieces = neighbours(train[0], test[0], 7)
+    pieces = neighbors(train[0], test[0], 7)
     assert torch.equal(whole[1], pieces[1])
     assert torch.allclose(whole[0], pieces[0], atol=1e-6)
 
@@ -94,12 +94,12 @@ def test_similarities_held_at_once_are_bounded(monkeypatch):
         lambda self, *a, **k: widths.append(self.numel()) or topk(self, *a, **k),
     )
     monkeypatch.setattr(evaluation, "CHUNK", 1000)
-    neighbours(torch.randn(100, 4), torch.randn(95, 4), 5)
+    neighbors(torch.randn(100, 4), torch.randn(95, 4), 5)
     assert max(widths) <= 1000
 
 
 def test_a_zero_row_is_similar_to_nothing():
-    similarity, _ = neighbours(torch.eye(3), torch.zeros(1, 3), 2)
+    similarity, _ = neighbors(torch.eye(3), torch.zeros(1, 3), 2)
     assert similarity.tolist() == [[0, 0]]
 
 
@@ -244,7 +244,7 @@ def test_knn_refuses_wrong_settings(wrong, message):
 def test_largest_is_topk(seed, k, n):
     k = min(k, n)
     rows = torch.rand(3, n, generator=torch.Generator().manual_seed(seed))
-    value, place = largest(rows, k)
+    value, place = topk(rows, k)
     expected = rows.topk(k, dim=1)
     assert torch.equal(value, expected.values)
     assert torch.equal(rows.gather(1, place), value)
@@ -252,11 +252,11 @@ def test_largest_is_topk(seed, k, n):
 
 
 @pytest.mark.parametrize("factor", [1e-30, 1e30])
-def test_neighbours_do_not_see_scale(factor):
+def test_neighbors_do_not_see_scale(factor):
     train_h, _ = clusters(50)
     query_h, _ = clusters(20, seed=1)
-    expected = neighbours(train_h, query_h, 5)
-    got = neighbours(train_h * factor, query_h * factor, 5)
+    expected = neighbors(train_h, query_h, 5)
+    got = neighbors(train_h * factor, query_h * factor, 5)
     assert torch.equal(got[1], expected[1])
     torch.testing.assert_close(got[0], expected[0])
 
@@ -272,9 +272,9 @@ def readings(train_h, train_labels, test_h, test_labels):
         knn_accuracy(*train, *test, k=3),
         linear_probe_accuracy(*train, *test),
         few_label_accuracy(*train, *test, per_class=2, draws=2),
-        *neighbours(train_h, test_h, 3),
-        class_information(train_h, train_labels),
-        nuisance_information(train_h, test_h[:, :2]),
+        *neighbors(train_h, test_h, 3),
+        class_r2(train_h, train_labels),
+        nuisance_r2(train_h, test_h[:, :2]),
         top_mask(train_h[0], 0.5),
         mask_accuracy(train, test, study.masks, k=3),
         study.right,

@@ -46,7 +46,7 @@ def projections(draw):
 @given(z=projections(), off_diagonal=st.floats(0, 2))
 def test_both_are_their_definitions(z, off_diagonal):
     c = brute_force(*z)
-    # 1e-9: two float64 values drawn close together lose digits when they are centred
+    # 1e-9: two float64 values drawn close together lose digits when they are centered
     assert torch.allclose(cross_correlation(*z), c, rtol=0, atol=1e-9)
     assert barlow_twins(*z, off_diagonal).item() == pytest.approx(
         loss_of(c, off_diagonal), rel=1e-8, abs=1e-8
@@ -227,7 +227,7 @@ def test_rankme_is_its_equation_and_centring_is_left_to_choice():
     assert rankme(h, 1e-2) == pytest.approx(math.exp(-sum(v * math.log(v) for v in p)), rel=1e-9)
     shifted = h + 100
     assert effective_rank(shifted) < 1.1
-    assert effective_rank(shifted, centre=True) == pytest.approx(effective_rank(h, centre=True))
+    assert effective_rank(shifted, center=True) == pytest.approx(effective_rank(h, center=True))
 
 
 @pytest.mark.parametrize("function", [effective_rank, rankme, redundancy])
@@ -241,9 +241,9 @@ def test_ranks_refuse_what_is_no_matrix(function):
 
 @pytest.mark.parametrize("rows", [3, 7, 49, 100])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_collapsed_representation_has_no_rank_once_it_is_centred(rows, dtype):
+def test_a_collapsed_representation_has_no_rank_once_it_is_centered(rows, dtype):
     h = torch.rand(1, 5, dtype=dtype, generator=torch.Generator().manual_seed(rows))
-    assert effective_rank(h.repeat(rows, 1), centre=True) == 0
+    assert effective_rank(h.repeat(rows, 1), center=True) == 0
 
 
 def test_ranks_do_not_overflow_and_types_may_differ():

@@ -1,4 +1,4 @@
-"""Views against PIL's resampling and torchvision's colours, and the statistics of the draws."""
+"""Views against PIL's resampling and torchvision's colors, and the statistics of the draws."""
 
 import math
 
@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from mmlite.views import TwoViews, triangle
 
-STILL = {"crop": (1.0, 1.0), "ratio": (1.0, 1.0), "flip": 0.0, "jitter": 0.0, "grey": 0.0}
+STILL = {"crop": (1.0, 1.0), "ratio": (1.0, 1.0), "flip": 0.0, "jitter": 0.0, "gray": 0.0}
 
 
 def some_images(count: int = 4, channels: int = 3, height: int = 12, width: int = 12):
@@ -69,7 +69,7 @@ def test_crops_keep_the_share_of_area_and_the_ratio_they_were_asked_for():
     images = torch.cat([images, torch.zeros(1, side, side)]).expand(count, -1, -1, -1)
     views = TwoViews(**(STILL | {"crop": (0.2, 0.5), "ratio": (0.75, 4 / 3)}))
     x1, _ = views(images, torch.Generator().manual_seed(0))
-    step = side / (side - 1)  # from pixel centre to pixel centre
+    step = side / (side - 1)  # from pixel center to pixel center
     tall = (x1[:, 0, -2, 5] - x1[:, 0, 1, 5]) * (side - 1) / (side - 3) * step
     wide = (x1[:, 1, 5, -2] - x1[:, 1, 5, 1]) * (side - 1) / (side - 3) * step
     area, ratio = tall * wide, wide / tall
@@ -88,21 +88,21 @@ def test_small_views_of_large_images_are_antialiased():
     images = (255 * checker).to(torch.uint8).expand(2, 3, 64, 64)
     x1, _ = TwoViews(**(STILL | {"size": 8}))(images)
     assert x1.shape == (2, 3, 8, 8)
-    # a filter two output pixels wide averages 256 squares to grey; sampling points would give
+    # a filter two output pixels wide averages 256 squares to gray; sampling points would give
     # black or white
     assert float((x1 - 0.5).abs().max()) < 0.02
 
 
-# colour
+# color
 
 
-def reference_colour(image, brightness, contrast, saturation, turn):
+def reference_color(image, brightness, contrast, saturation, turn):
     """Apply torchvision's formulas in float64, without its clamps; hue turns in YIQ."""
     image = brightness * image
-    grey = 0.299 * image[0] + 0.587 * image[1] + 0.114 * image[2]
-    image = contrast * image + (1 - contrast) * grey.mean()
-    grey = 0.299 * image[0] + 0.587 * image[1] + 0.114 * image[2]
-    image = saturation * image + (1 - saturation) * grey
+    gray = 0.299 * image[0] + 0.587 * image[1] + 0.114 * image[2]
+    image = contrast * image + (1 - contrast) * gray.mean()
+    gray = 0.299 * image[0] + 0.587 * image[1] + 0.114 * image[2]
+    image = saturation * image + (1 - saturation) * gray
     yiq = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
     y, i, q = np.einsum("ij,jhw->ihw", yiq, image)
     angle = 2 * math.pi * turn
@@ -112,14 +112,14 @@ def reference_colour(image, brightness, contrast, saturation, turn):
 
 @settings(max_examples=30, deadline=None)
 @given(draws=st.lists(st.floats(0, 1), min_size=4, max_size=4), seed=st.integers(0, 1000))
-def test_colour_matrix_is_the_four_jitters_one_after_the_other(draws, seed):
-    views = TwoViews(jitter=0.8, jitter_probability=1.0, grey=0.0)
+def test_color_matrix_is_the_four_jitters_one_after_the_other(draws, seed):
+    views = TwoViews(jitter=0.8, jitter_probability=1.0, gray=0.0)
     image = torch.rand(3, 5, 5, generator=torch.Generator().manual_seed(seed))
     u = torch.tensor([0.0, *draws, 1.0])[:, None]
-    matrix, offset = views._colour(u, image.mean((1, 2))[None])
+    matrix, offset = views._color(u, image.mean((1, 2))[None])
     got = torch.einsum("ij,jhw->ihw", matrix[0], image) + offset[0][:, None, None]
     b, c, s = (1 + 0.8 * (2 * d - 1) for d in draws[:3])
-    expected = reference_colour(image.double().numpy(), b, c, s, 0.2 * (2 * draws[3] - 1))
+    expected = reference_color(image.double().numpy(), b, c, s, 0.2 * (2 * draws[3] - 1))
     assert np.abs(got.numpy() - expected).max() < 1e-5  # float32
 
 
@@ -135,17 +135,17 @@ def test_each_jitter_is_torchvisions_where_nothing_is_clamped(place, apply):
     image = 0.4 + 0.2 * torch.rand(3, 6, 6, generator=torch.Generator().manual_seed(0))
     u = torch.full((6, 1), 0.5)
     u[0], u[5], u[place] = 0.0, 1.0, 0.8  # a factor of 1 + 0.4 · 0.6
-    matrix, offset = TwoViews(jitter=0.4, jitter_probability=1.0)._colour(
+    matrix, offset = TwoViews(jitter=0.4, jitter_probability=1.0)._color(
         u, image.mean((1, 2))[None]
     )
     got = torch.einsum("ij,jhw->ihw", matrix[0], image) + offset[0][:, None, None]
-    # torchvision rounds the grey's weights to 0.2989, 0.587 and 0.114
+    # torchvision rounds the gray's weights to 0.2989, 0.587 and 0.114
     assert torch.allclose(got, apply(image, 1.24), atol=2e-4)
 
 
-def test_a_certain_grey_has_three_equal_channels_of_the_right_brightness():
+def test_a_certain_gray_has_three_equal_channels_of_the_right_brightness():
     images = some_images()
-    x1, _ = TwoViews(**(STILL | {"grey": 1.0}))(images)
+    x1, _ = TwoViews(**(STILL | {"gray": 1.0}))(images)
     expected = np.stack(
         [np.asarray(Image.fromarray(i.permute(1, 2, 0).numpy()).convert("L")) for i in images]
     )
@@ -192,7 +192,7 @@ def test_without_a_generator_the_global_seed_decides():
     assert torch.equal(first[0], views(images)[0])
 
 
-@pytest.mark.parametrize(("name", "share"), [("flip", 0.5), ("grey", 0.2)])
+@pytest.mark.parametrize(("name", "share"), [("flip", 0.5), ("gray", 0.2)])
 def test_probabilities_are_kept(name, share):
     images = some_images(1).expand(2000, -1, -1, -1)
     x1, _ = TwoViews(**(STILL | {name: share}))(images, torch.Generator().manual_seed(0))
@@ -248,7 +248,7 @@ def test_wrong_images_are_refused(images, message):
         {"crop": (0.8, 0.2)},
         {"ratio": (0.0, 1.0)},
         {"flip": 1.5},
-        {"grey": -0.1},
+        {"gray": -0.1},
         {"jitter_probability": 2.0},
         {"jitter": -1.0},
         {"size": 0},

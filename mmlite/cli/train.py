@@ -60,7 +60,7 @@ def add(commands) -> None:
         "--no-sync-batch-norm",
         dest="sync_batch_norm",
         action="store_false",
-        help="of several processes, let each normalise with the moments of its own share",
+        help="of several processes, let each normalize with the moments of its own share",
     )
     trains.add_argument(
         "--precision",
@@ -134,7 +134,7 @@ def _recipe(options: argparse.Namespace):
     names = [*(one.name for one in numbers()), "precision"]
     given = {name: getattr(options, name) for name in names}
     changes = {name: value for name, value in given.items() if value is not None}
-    return RECIPES[options.recipe].but(**changes)
+    return RECIPES[options.recipe].replace(**changes)
 
 
 def plan(recipe, options: argparse.Namespace) -> list[str]:

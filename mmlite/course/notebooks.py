@@ -141,7 +141,7 @@ def _interruptible(client: NotebookClient) -> Iterator[None]:
     """
     try:
         yield
-    except BaseException as error:  # a cancelled wait is no Exception
+    except BaseException as error:  # a canceled wait is no Exception
         if getattr(client, "_async_cleanup_kernel_future", None) is not None:
             raise KeyboardInterrupt from error
         raise

@@ -1,7 +1,7 @@
 """Pictures with alternative text, in one look for the whole course.
 
 Each function returns a `Picture`, which a notebook shows as an image whose `alt` a screen reader
-speaks. Colours are those of Okabe and Ito (2008), told apart by colour-blind eyes; the background
+speaks. Colors are those of Okabe and Ito (2008), told apart by color-blind eyes; the background
 is opaque, so a picture reads the same in a dark notebook. Nothing here touches pyplot or changes
 a setting outside the figure.
 """
@@ -27,12 +27,12 @@ from mmlite.support import checks
 from mmlite.views import TwoViews, check_range
 
 MARKERS = "os^Dvx*"
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LOOK = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": mpl.cycler(color=COLOURS),
+    "axes.prop_cycle": mpl.cycler(color=COLORS),
     "axes.grid": True,
     "grid.color": "#dddddd",
     "axes.axisbelow": True,
@@ -169,7 +169,7 @@ def image_grid(
 
 
 def matrices(named: Mapping[str, Tensor], alt: str, least: float = -1.0) -> Picture:
-    """Show matrices side by side in one scale of colours, from `least` (−1 or 0) to 1.
+    """Show matrices side by side in one scale of colors, from `least` (−1 or 0) to 1.
 
     Args:
         named: the matrices [D, E] by their titles.
@@ -190,9 +190,9 @@ def matrices(named: Mapping[str, Tensor], alt: str, least: float = -1.0) -> Pict
         figure = Figure(figsize=(2.6 * len(named) + 0.7, 2.9), layout="constrained")
         axes = figure.subplots(1, len(named), squeeze=False)[0]
         for one, (title, matrix) in zip(axes, named.items(), strict=True):
-            colours = "RdBu_r" if least < 0 else "Blues"
+            colors = "RdBu_r" if least < 0 else "Blues"
             pixels = matrix.detach().cpu().float().numpy()
-            shown = one.imshow(pixels, cmap=colours, vmin=least, vmax=1, interpolation="nearest")
+            shown = one.imshow(pixels, cmap=colors, vmin=least, vmax=1, interpolation="nearest")
             one.set_title(title, fontsize=9)
             one.grid(False)
         figure.colorbar(shown, ax=list(axes), shrink=0.8)
@@ -212,10 +212,10 @@ def histogram(
     references = {name: checks.real("references", value) for name, value in references.items()}
     with mpl.rc_context(LOOK):
         figure, axes = _axes(5.5, 2.8)
-        axes.hist(_array("values", values), bins=30, color=COLOURS[5], edgecolor="white")
-        looks = zip(cycle(COLOURS[1:]), cycle(("-", "--", ":", "-.")), strict=False)
-        for (name, value), (colour, style) in zip(references.items(), looks, strict=False):
-            axes.axvline(value, color=colour, linestyle=style, linewidth=2, label=name)
+        axes.hist(_array("values", values), bins=30, color=COLORS[5], edgecolor="white")
+        looks = zip(cycle(COLORS[1:]), cycle(("-", "--", ":", "-.")), strict=False)
+        for (name, value), (color, style) in zip(references.items(), looks, strict=False):
+            axes.axvline(value, color=color, linestyle=style, linewidth=2, label=name)
         axes.set(xlabel=xlabel, ylabel="how many", title=title)
         if references:
             axes.legend()
@@ -225,7 +225,7 @@ def histogram(
 def points(
     series: Mapping[str, tuple[Tensor, Tensor]], xlabel: str, ylabel: str, alt: str
 ) -> Picture:
-    """Draw named sets of points, each a pair (x [D], y [D]), told apart by colour and marker.
+    """Draw named sets of points, each a pair (x [D], y [D]), told apart by color and marker.
 
     Raises:
         ValueError: an argument is another thing, or a value is NaN or infinite.
@@ -256,7 +256,7 @@ def lines(
     alt: str,
     log: str = "",
 ) -> Picture:
-    """Draw one line for each named series over x, told apart by colour and by marker.
+    """Draw one line for each named series over x, told apart by color and by marker.
 
     `log` names the axes that are logarithmic: "", "x", "y" or "xy".
 
@@ -314,11 +314,11 @@ def roofline(
     with mpl.rc_context(LOOK):
         figure, axes = _axes(5.5, 3.2)
         heights = [limits.attainable(x) / 1e9 for x in roof]
-        axes.plot(roof, heights, color=COLOURS[6], label="roof")
-        looks = zip(cycle(COLOURS), cycle(MARKERS[:5]), strict=False)
-        for (name, pairs), (colour, marker) in zip(points.items(), looks, strict=False):
+        axes.plot(roof, heights, color=COLORS[6], label="roof")
+        looks = zip(cycle(COLORS), cycle(MARKERS[:5]), strict=False)
+        for (name, pairs), (color, marker) in zip(points.items(), looks, strict=False):
             x, y = zip(*pairs, strict=True)
-            axes.scatter(x, [v / 1e9 for v in y], label=name, color=colour, marker=marker, s=24)
+            axes.scatter(x, [v / 1e9 for v in y], label=name, color=color, marker=marker, s=24)
         axes.set(
             xlabel="intensity (operations per byte)",
             ylabel="10⁹ operations a second",
@@ -364,15 +364,15 @@ def landscape(
     with mpl.rc_context(LOOK):
         figure, axes = _axes(4.2, 3.6)
         axes.contour(axis, axis, values, levels=20, cmap="Blues_r", linewidths=0.8)
-        looks = zip(cycle(COLOURS[1:]), cycle(MARKERS[:5]), strict=False)
-        for (name, path), (colour, marker) in zip(paths.items(), looks, strict=False):
+        looks = zip(cycle(COLORS[1:]), cycle(MARKERS[:5]), strict=False)
+        for (name, path), (color, marker) in zip(paths.items(), looks, strict=False):
             path = path.detach().cpu()
-            axes.plot(*path.T, color=colour, marker=marker, markersize=5, label=name)
+            axes.plot(*path.T, color=color, marker=marker, markersize=5, label=name)
             axes.annotate(
                 "",
                 xy=path[-1].tolist(),
                 xytext=path[-2].tolist(),
-                arrowprops={"arrowstyle": "->", "color": colour, "lw": 2},
+                arrowprops={"arrowstyle": "->", "color": color, "lw": 2},
             )
         axes.set(xlabel=xlabel, ylabel=ylabel, xlim=span, ylim=span, title=title)
         axes.legend(loc="upper left", fontsize=8)
@@ -401,14 +401,14 @@ def bars(
     with mpl.rc_context(LOOK):
         figure, axes = _axes(5.5, 0.5 + 0.4 * len(values))
         names = list(values)
-        drawn = axes.barh(names, list(values.values()), color=COLOURS[0], xerr=errors, height=0.6)
+        drawn = axes.barh(names, list(values.values()), color=COLORS[0], xerr=errors, height=0.6)
         axes.bar_label(drawn, fmt="%.3g", padding=4)
         axes.margins(x=0.12)
         axes.invert_yaxis()
         axes.grid(False)
         axes.set(xlabel=ylabel)
         if reference is not None:
-            axes.axvline(reference, linestyle="--", color=COLOURS[1])
+            axes.axvline(reference, linestyle="--", color=COLORS[1])
         return Picture(figure, alt)
 
 
@@ -486,7 +486,7 @@ def push_shares(similarity: Tensor, temperature: float) -> Picture:
     part = float(share[-hardest:].sum())
     with mpl.rc_context(LOOK):
         figure, axes = _axes(5.5, 2.6)
-        axes.bar(ordered, share, width=0.02, color=COLOURS[0])
+        axes.bar(ordered, share, width=0.02, color=COLORS[0])
         axes.set(
             xlabel="similarity to the query",
             ylabel="share of the push",
@@ -507,7 +507,7 @@ def planted_views(garments: ImageSet, strength: float, jitter: float) -> Picture
     Args:
         garments: a few images without a background.
         strength: the background's, 0 to 1.
-        jitter: the views' colour jitter, 0 to 2.
+        jitter: the views' color jitter, 0 to 2.
 
     Raises:
         ValueError: a number is out of its range.
@@ -515,7 +515,7 @@ def planted_views(garments: ImageSet, strength: float, jitter: float) -> Picture
     check_image_set("garments", garments)
     jitter = checks.real("jitter", jitter, least=0, most=2)
     images = plant_background(garments, strength).images
-    views = TwoViews(crop=(0.4, 1.0), jitter=jitter, grey=0.2 if jitter else 0.0)
+    views = TwoViews(crop=(0.4, 1.0), jitter=jitter, gray=0.2 if jitter else 0.0)
     x1, x2 = views(images, torch.Generator().manual_seed(0))
     rows = torch.cat([images.float() / 255, x1, x2])
     return image_grid(

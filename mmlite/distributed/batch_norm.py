@@ -92,7 +92,7 @@ def _moments(x: Tensor, shards: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 def convert_sync_batchnorm(model: nn.Module) -> None:
     """Turn every BatchNorm in `model`, itself included, into a `SyncBatchNorm`, in place.
 
-    Modules, parameters and buffers stay the same objects under the same names, so optimisers and
+    Modules, parameters and buffers stay the same objects under the same names, so optimizers and
     checkpoints fit before and after. BatchNorms of a class of your own are left alone.
     """
     for module in model.modules():

@@ -28,7 +28,7 @@ class Verdict:
     Attributes:
         status: "passed", "not started" or "wrong".
         message: a sentence for the author of the answer.
-        mistake: the name of the recognised mistake, or None.
+        mistake: the name of the recognized mistake, or None.
     """
 
     status: str
@@ -70,9 +70,9 @@ def judge(
             # two mistakes can agree on the few small cases of the instant check
             more = () if hidden else exercise.hidden_sizes
             cases += [_to(exercise.draw(generator, size), device) for size in more]
-            recognised = _recognise(exercise, function, cases)
-            if recognised is not None:
-                return Verdict("wrong", recognised.sentence, recognised.name)
+            recognized = _recognize(exercise, function, cases)
+            if recognized is not None:
+                return Verdict("wrong", recognized.sentence, recognized.name)
     return verdict
 
 
@@ -113,7 +113,7 @@ def _is_the_stubs(error: Exception, exercise: Exercise) -> bool:
     return isinstance(error, NotImplementedError) and str(error) in stubs
 
 
-def _recognise(exercise: Exercise, function, cases: list[Case]) -> Mistake | None:
+def _recognize(exercise: Exercise, function, cases: list[Case]) -> Mistake | None:
     """Return the mistake whose results are the answer's on every case."""
     try:
         answers = [exercise.observe(function, *_copy(case)) for case in cases]

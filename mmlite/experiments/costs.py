@@ -91,8 +91,8 @@ def layer_cost(layer: nn.Module, x: Tensor, y: Tensor) -> Cost | None:
     """Return the cost of y = layer(x), forwards and in training, or None for an unknown layer.
 
     Convolutions and linear layers move input, weights and result once. A BatchNorm reads its input
-    twice, for the moments and to normalise, and writes once; three operations a number for the
-    moments and two to normalise. A ReLU reads and writes, one operation a number.
+    twice, for the moments and to normalize, and writes once; three operations a number for the
+    moments and two to normalize. A ReLU reads and writes, one operation a number.
     """
     checks.module("layer", layer)
     checks.tensor("x", x)
@@ -278,12 +278,12 @@ def ring_seconds(message: float, processes: int, bytes_per_second: float, latenc
 
     The message is cut into as many pieces as there are processes. In N − 1 rounds each piece goes
     around and is summed on its way, in N − 1 more the sums go around; in each round every process
-    sends one piece to its neighbour.
+    sends one piece to its neighbor.
 
     Args:
         message: bytes of the tensor that is summed.
         processes: N.
-        bytes_per_second: between neighbours, one way.
+        bytes_per_second: between neighbors, one way.
         latency: seconds that a round takes before its first byte.
 
     Raises:
@@ -304,7 +304,7 @@ def exchanges(
 
     NT-Xent hands all projections of both views to all processes and sums the loss; Barlow Twins
     sums each view's greatest entries, means and deviations, the diagonal of C, and C itself; a
-    synchronised BatchNorm sends each process's means and variances. All but the greatest entries
+    synchronized BatchNorm sends each process's means and variances. All but the greatest entries
     have a message of the same size on the way back. The parameters' gradients go once, together,
     with a number for each parameter that says whether it has one.
 
@@ -314,7 +314,7 @@ def exchanges(
         projection: P.
         parameters: how many numbers are trained; for each bias and weight matrix one more, which
             is little.
-        norms: the channels C of each synchronised BatchNorm.
+        norms: the channels C of each synchronized BatchNorm.
 
     Raises:
         ValueError: a number is out of its range.

@@ -3,7 +3,7 @@
 A recipe is data alone, so that the command line can list them without waiting for PyTorch;
 `mmlite.experiments.runs` trains one. Another value for a run is a copy of the recipe:
 
-    RECIPES["cifar10"].but(epochs=800, batch_size=1024)
+    RECIPES["cifar10"].replace(epochs=800, batch_size=1024)
 
 `fashion-laptop` has the numbers of lessons 02 and 04. The others put that on ResNet-18 and larger
 sets with the sizes that are usual there (SimCLR, Chen et al. 2020, appendix B.9); none of their
@@ -71,7 +71,7 @@ class Recipe:
         0.05, "share of the steps over which the learning rate rises", most=0.99
     )
     crop: float = _number(0.2, "least share of an image that a view keeps", above=0, most=1)
-    jitter: float = _number(0.4, "strength of the views' colour jitter", most=2)
+    jitter: float = _number(0.4, "strength of the views' color jitter", most=2)
     temperature: float = _number(0.2, "τ of NT-Xent", above=0)
     redundancy_weight: float = _number(0.02, "α, the weight of Barlow Twins in joint and metamask")
     off_diagonal: float = _number(0.05, "λ of Barlow Twins")
@@ -94,7 +94,7 @@ class Recipe:
         for name, value in own.items():  # Python's own values, in a dataclass that is frozen
             object.__setattr__(self, name, value)
 
-    def but(self, **changes) -> "Recipe":
+    def replace(self, **changes) -> "Recipe":
         """Return the same recipe with other values."""
         return replace(self, **changes)
 
@@ -141,7 +141,7 @@ RECIPES = {
         Recipe("cifar100", "CIFAR-100, ResNet-18 with the CIFAR stem", "cifar100"),
         Recipe(
             "stl10",
-            "STL-10's 100,000 unlabelled images of 96 × 96, ResNet-18",
+            "STL-10's 100,000 unlabeled images of 96 × 96, ResNet-18",
             "stl10",
             split="unlabeled",
             batch_size=256,

@@ -1,7 +1,6 @@
 """A recipe trained into a folder, and what came of it.
 
-    from mmlite.experiments.log import Log
-from mmlite.experiments.recipes import RECIPES
+    from mmlite.experiments.recipes import RECIPES
     from mmlite.experiments.runs import train
     print(train(RECIPES["fashion-laptop"], "metamask", out="runs/first").table())
 
@@ -28,11 +27,11 @@ from mmlite.encoders import encode, projector, resnet18, small_conv
 from mmlite.evaluation import knn_accuracy, linear_probe_accuracy
 from mmlite.experiments.log import Log
 from mmlite.experiments.recipes import METHODS, SCHEDULES, Recipe
-from mmlite.metamask import DimensionalMask, LookaheadMetaMask, MetaMask
+from mmlite.metamask import DimensionalMask, LookaheadMetaMask, MaskTrainer, MetaMask
 from mmlite.redundancy import barlow_twins
 from mmlite.support import checks
 from mmlite.support.devices import device
-from mmlite.training import History, Loss, fit
+from mmlite.training import Checkpointing, History, Loss, fit
 from mmlite.training.checkpoints import (
     CheckpointError,
     exists,
@@ -52,15 +51,30 @@ class Parts:
         encoder: from [N, C, H, W] to h [N, D].
         model: what `fit` trains.
         loss: for `fit`.
-        mask: the mask [D] that the method learned so far, or None if it has none.
-        options: further arguments of `fit`: hooks, and what to keep.
+        trainer: what moves the mask in training, or None if the method learns none.
     """
 
     encoder: nn.Module
     model: nn.Module
     loss: Loss
-    mask: DimensionalMask | None
-    options: dict[str, Any]
+    trainer: MaskTrainer | None = None
+
+    @property
+    def mask(self) -> DimensionalMask | None:
+        """The mask that the method learned so far, or None if it learns none."""
+        return self.trainer and self.trainer.mask
+
+    @property
+    def hooks(self) -> dict[str, Any]:
+        """The hooks that `fit` has to be given."""
+        if self.trainer is None:
+            return {}
+        return {"before_step": self.trainer.before_step, "after_step": self.trainer.after_step}
+
+    @property
+    def extra_state(self) -> dict[str, MaskTrainer]:
+        """What a checkpoint has to hold beside the model."""
+        return {} if self.trainer is None else {"trainer": self.trainer}
 
 
 @dataclass(frozen=True)
@@ -151,10 +165,10 @@ def build(
         def loss(model: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
             return of_views(*model(torch.cat(views(images, generator))).chunk(2))
 
-        return Parts(encoder, nn.Sequential(encoder, heads[0]), loss, None, {})
+        return Parts(encoder, nn.Sequential(encoder, heads[0]), loss)
     mask = DimensionalMask(recipe.dim).to(where)
     lookahead = method == "metamask" and schedule == "lookahead"
-    meta = (LookaheadMetaMask if lookahead else MetaMask)(
+    trainer = (LookaheadMetaMask if lookahead else MetaMask)(
         encoder,
         *heads,
         mask,
@@ -166,11 +180,8 @@ def build(
         **({} if lookahead else {"virtual_lr": recipe.virtual_lr}),
     )
     if method == "joint":  # its mask stays at 1/2 everywhere
-        return Parts(encoder, meta.model, meta.loss, None, {})
-    options: dict[str, Any] = {"after_step": meta.after_step, "keep": {"method": meta}}
-    if lookahead:
-        options["before_step"] = meta.before_step
-    return Parts(encoder, meta.model, meta.loss, mask, options)
+        return Parts(encoder, trainer.model, trainer.loss)
+    return Parts(encoder, trainer.model, trainer.loss, trainer)
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -215,7 +226,7 @@ def train(
         resume: go on from the folder's checkpoint if there is one, else start.
         progress, checkpoint_every, compile: as for `mmlite.fit`.
         download: let torchvision fetch a set that is not there.
-        sync_batch_norm: several processes normalise with the moments of the whole batch, as one
+        sync_batch_norm: several processes normalize with the moments of the whole batch, as one
             would (`mmlite.distributed.batch_norm`), and not each with those of its share.
 
     Raises:
@@ -239,8 +250,7 @@ def train(
     folder = None if out is None else checks.path("out", out)
     where = device()
     with distributed.process_group(where):
-        checkpoint = None if folder is None else folder / CHECKPOINT
-        if checkpoint is not None and exists(checkpoint) and not resume:
+        if folder is not None and exists(folder / CHECKPOINT) and not resume:
             raise CheckpointError(
                 f"there is a run in {folder} already; resume goes on with it, another folder "
                 "starts another one"
@@ -254,6 +264,12 @@ def train(
         if sync_batch_norm:
             convert_sync_batchnorm(parts.model)
         images = images_of(recipe, recipe.split, download).to(where)
+        checkpoint = folder and Checkpointing(
+            folder / CHECKPOINT,
+            every=checkpoint_every,
+            resume=resume,
+            extra_state=parts.extra_state,
+        )
         history, log = History(), None if folder is None else Log(folder / LOG)
         started = time.perf_counter()
 
@@ -265,7 +281,7 @@ def train(
                 "seconds": round(time.perf_counter() - started, 2),
             }
             if parts.mask is not None:
-                mask = parts.mask.mask.detach()
+                mask = parts.mask.entries.detach()
                 line |= {"mask_least": float(mask.min()), "mask_greatest": float(mask.max())}
             if log is not None and distributed.rank() == 0:
                 log.write(line)
@@ -284,13 +300,11 @@ def train(
             progress=progress,
             history=history,
             checkpoint=checkpoint,
-            checkpoint_every=checkpoint_every,
-            resume=resume,
             description=describe(recipe, method, schedule, seed)
             | {"sync_batch_norm": sync_batch_norm},
             precision=recipe.precision,
             compile=compile,
-            **parts.options,
+            **parts.hooks,
         )
         first = distributed.rank() == 0
     return Run(parts, history, accuracies(recipe, parts, seed) if first else None, folder)
@@ -324,8 +338,8 @@ def evaluate(checkpoint: str | Path, tell: Callable[[str], None] = lambda line: 
     parts = build(recipe, method, schedule or "paper", seed, channels_of(recipe), device())
     try:
         parts.model.load_state_dict(found.state["kept"]["model"])
-        if parts.mask is not None:
-            parts.options["keep"]["method"].load_state_dict(found.state["kept"]["method"])
+        if parts.trainer is not None:
+            parts.trainer.load_state_dict(found.state["kept"]["trainer"])
         steps = found.state["step"]
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(
@@ -340,7 +354,7 @@ def evaluate(checkpoint: str | Path, tell: Callable[[str], None] = lambda line: 
 def accuracies(recipe: Recipe, parts: Parts, seed: int = 0) -> Accuracies:
     """Return the test accuracies of what was trained: whole and, with a mask, through it.
 
-    A linear layer absorbs any mask, and the probe standardises each dimension first: so a mask
+    A linear layer absorbs any mask, and the probe standardizes each dimension first: so a mask
     does nothing to the probe, which reads the whole alone. A mask whose entries are shuffled says
     what any mask of these values would do (the seed draws the shuffle).
     """
@@ -353,15 +367,15 @@ def accuracies(recipe: Recipe, parts: Parts, seed: int = 0) -> Accuracies:
     labels = train_set.labels, test_set.labels
     weights = {"whole": torch.ones(h.shape[1], device=h.device)}
     if parts.mask is not None:
-        mask = parts.mask.mask.detach()
+        mask = parts.mask.entries.detach()
         order = torch.randperm(len(mask), generator=torch.Generator().manual_seed(seed))
         weights |= {"masked": mask, "permuted mask": mask[order.to(mask.device)]}
     rows = {}
     for reading, weight in weights.items():
-        labelled = h * weight, labels[0], fresh * weight, labels[1]
-        rows[reading] = {"kNN": knn_accuracy(*labelled, k=min(20, len(h)))}
+        labeled = h * weight, labels[0], fresh * weight, labels[1]
+        rows[reading] = {"kNN": knn_accuracy(*labeled, k=min(20, len(h)))}
         if reading == "whole":
-            rows[reading]["linear probe"] = linear_probe_accuracy(*labelled)
+            rows[reading]["linear probe"] = linear_probe_accuracy(*labeled)
     return Accuracies(rows)
 
 
@@ -377,6 +391,6 @@ def describe(recipe: Recipe, method: str, schedule: str, seed: int) -> dict[str,
 
 
 def channels_of(recipe: Recipe) -> int:
-    """Return C: fashion is grey unless it stands before a background."""
+    """Return C: fashion is gray unless it stands before a background."""
     check_recipe(recipe)
     return 1 if recipe.data.startswith("fashion") and recipe.background is None else 3

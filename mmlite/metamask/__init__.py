@@ -21,8 +21,8 @@ differentiation is enough. And the mask enters after the encoder, so nothing flo
    gives the same and takes twice as long.)
 
 `mask` holds the mask, `objective` L as a function of (θ, w, views) alone, `gradient` the
-meta-gradient, `steps` the training step around it, `lookahead` a cheaper one, `tangents` the rules
-that make pass 3 cheap.
+meta-gradient, `trainer` the training step around it, `lookahead` a cheaper one, `update` what an
+optimizer makes of a gradient, `tangents` the rules that make pass 3 cheap.
 
 Faithfulness, line by line. "Code" is what its authors published (jiangmengli/MetaMask,
 `meta-mask.py`, read at commit 65f7919).
@@ -37,19 +37,19 @@ The regular step
 The order
     Code: after the regular step, the meta step on the same batch at the new θ. Here: `MetaMask`
     likewise; `LookaheadMetaMask` is ours.
-What the meta step minimises
+What the meta step minimizes
     Paper and code: the contrastive term alone, after one step on the contrastive term alone. Here:
     `MetaMask` likewise. `LookaheadMetaMask`: the whole loss of the next batch.
 The virtual step
-    Code: SGD with the optimiser's learning rate (1e-3), a copy of its momentum buffers and its
+    Code: SGD with the optimizer's learning rate (1e-3), a copy of its momentum buffers and its
     weight decay. Here: a plain step of length `virtual_lr`; `copy_optimizer=True` takes over
-    momentum and weight decay, `virtual_lr=None` the optimiser's learning rate.
+    momentum and weight decay, `virtual_lr=None` the optimizer's learning rate.
 The second term
     Paper: "second-derivative technique". Code: a central finite difference of step 0.01 / ‖v‖,
     times the scheduler's learning rate. Here: exact; `method="finite-difference"` is theirs.
-The mask's optimiser
+The mask's optimizer
     Code: SGD, learning rate 1e-3, momentum 0.9, weight decay 5e-4 on the logits, which pulls every
-    entry towards 1/2. Here: the one that you pass.
+    entry toward 1/2. Here: the one that you pass.
 The views
     Code: each view goes through the network by itself, so BatchNorm sees one view at a time. Here:
     both as one batch, as in the rest of the course.
@@ -65,11 +65,12 @@ Evaluation
 from mmlite.metamask.gradient import meta_gradient, virtual_step
 from mmlite.metamask.lookahead import LookaheadMetaMask
 from mmlite.metamask.mask import DimensionalMask, masked_loss
-from mmlite.metamask.steps import MetaMask
+from mmlite.metamask.trainer import MaskTrainer, MetaMask
 
 __all__ = [
     "DimensionalMask",
     "LookaheadMetaMask",
+    "MaskTrainer",
     "MetaMask",
     "masked_loss",
     "meta_gradient",

@@ -32,6 +32,7 @@ def virtual_step(
     mask: DimensionalMask,
     views: Views,
     virtual_lr: float,
+    *,
     loss: Loss = nt_xent,
     optimizer: torch.optim.SGD | None = None,
 ) -> Parameters:
@@ -55,7 +56,7 @@ def virtual_step(
     virtual_lr = check_virtual_lr(virtual_lr)
     with torch.inference_mode(False):
         objective = Objective(encoder, head, mask, loss, optimizer)
-        with objective.left_alone():
+        with objective.restoring_state():
             inner = objective.gradients(objective.parameters, both(views))
             return objective.step(objective.parameters, inner.gradient, virtual_lr)
 
@@ -66,6 +67,7 @@ def meta_gradient(
     mask: DimensionalMask,
     views: Views,
     virtual_lr: float,
+    *,
     method: str = "exact",
     outer_views: Views | None = None,
     loss: Loss = nt_xent,
@@ -122,7 +124,7 @@ def meta_gradient(
         x = outer_x = both(views)
         if outer_views is not None:
             outer_x = both(outer_views)
-        with objective.left_alone():
+        with objective.restoring_state():
             return compute(objective, x, outer_x, virtual_lr)
 
 

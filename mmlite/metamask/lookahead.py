@@ -1,6 +1,5 @@
 """MetaMask for the price of one forward-mode pass: the virtual step is the training step."""
 
-import math
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -10,9 +9,8 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mmlite import distributed
-from mmlite.contrastive import nt_xent
 from mmlite.metamask.checkpointing import without_checkpointing
-from mmlite.metamask.mask import DimensionalMask, Loss, halves
+from mmlite.metamask.mask import halves
 from mmlite.metamask.objective import (
     HeadsGradient,
     Objective,
@@ -23,9 +21,9 @@ from mmlite.metamask.objective import (
     leaves,
     of_part,
 )
-from mmlite.metamask.steps import MakeViews, MetaMask
 from mmlite.metamask.tangents import Kept, KeptConvolutions, check_same
-from mmlite.redundancy import barlow_twins
+from mmlite.metamask.trainer import MaskTrainer
+from mmlite.metamask.update import Clipped, step_derivative
 from mmlite.support import checks
 from mmlite.support.rng import RngState, own_generators
 
@@ -54,7 +52,7 @@ class _Step:
     heads: HeadsGradient
     kept: list[Kept | None] = field(default_factory=list)
     derivative: Parameters = field(default_factory=dict)
-    clipped: "_Clipped | None" = None
+    clipped: Clipped | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return all but the graph and what is kept, which can be made anew; of all processes."""
@@ -66,30 +64,6 @@ class _Step:
             "clipped": None if self.clipped is None else vars(self.clipped),
             **{name: getattr(self, name) for name in ("buffers", "theta", "derivative")},
         }
-
-
-@dataclass(frozen=True)
-class _Clipped:
-    """A gradient g that was cut to c g, c = most / (‖g‖ + 1e-6) < 1, as PyTorch does.
-
-    Attributes:
-        gradient: c g by name.
-        share: c.
-        length: ‖g‖.
-    """
-
-    gradient: Parameters
-    share: Tensor
-    length: Tensor
-
-    def transposed(self, direction: Parameters) -> Parameters:
-        """Return the derivative of c g with respect to g, transposed, times a direction.
-
-        c d − g ⟨c g, d⟩ / (‖g‖ (‖g‖ + 1e-6)).
-        """
-        inner = sum((self.gradient[name] * d).sum() for name, d in direction.items())
-        along = inner / (self.share * self.length * (self.length + 1e-6))
-        return {n: self.share * d - along * self.gradient[n] for n, d in direction.items()}
 
 
 class _Known(torch.autograd.Function):
@@ -112,18 +86,19 @@ def _on_device(value: Any, device: torch.device) -> Any:
     return value.to(device) if isinstance(value, Tensor) else value
 
 
-class LookaheadMetaMask(MetaMask):
+@dataclass(eq=False, repr=False)
+class LookaheadMetaMask(MaskTrainer):
     r"""MetaMask for the price of one forward-mode pass: the virtual step is the training step.
 
     Iteration t steps from θ to θ₊ = θ + U(g), with g = ∇θ ℒ(θ, w; batch t) the gradient of the
-    whole loss and U what the optimiser makes of it, entry by entry. Iteration t + 1 computes the
+    whole loss and U what the optimizer makes of it, entry by entry. Iteration t + 1 computes the
     gradients of ℒ₊ = ℒ(θ₊, w; batch t + 1) anyway: u = ∇θ ℒ₊ to train with, and ∂ℒ₊/∂w from the
     same backward pass. What is missing of the derivative of ℒ₊ with respect to w,
 
         ∂ℒ₊/∂w + ∂/∂w ⟨∇θ ℒ(θ, w; batch t), U′(g) ⊙ u⟩,
 
-    is the second term, one forward-mode pass at the old θ. U′ is the optimiser's own derivative
-    (SGD: −lr; Adam: also through its second moment). So the loss that the mask minimises is the
+    is the second term, one forward-mode pass at the old θ. U′ is the optimizer's own derivative
+    (SGD: −lr; Adam: also through its second moment). So the loss that the mask minimizes is the
     next batch's, the virtual step is as long as the real one, and with `every` = k only each k-th
     pair of iterations pays. The derivative is exact for a change of the logits that lasts through
     both iterations; what w did to θ in earlier ones is left out, as in the paper.
@@ -133,8 +108,7 @@ class LookaheadMetaMask(MetaMask):
     Gradients that are clipped or scaled on their way to the step would not be in the derivative:
     `clip_norm` clips them here, derivative included, and on a CPU another change is refused.
 
-    Args and attributes as for `MetaMask`; `virtual_lr`, `copy_optimizer`, `method` and
-    `outer_views` have no meaning here and cannot be given.
+    Takes the arguments of `MaskTrainer`, and:
 
     Args:
         clip_norm: the greatest length of the gradient of all trained parameters together; a longer
@@ -146,45 +120,15 @@ class LookaheadMetaMask(MetaMask):
             (see `meta_gradient`).
     """
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        contrastive_head: nn.Module,
-        redundancy_head: nn.Module,
-        mask: DimensionalMask,
-        mask_optimizer: torch.optim.Optimizer,
-        views: MakeViews,
-        *,
-        redundancy_weight: float = 0.02,
-        contrastive_loss: Loss = nt_xent,
-        redundancy_loss: Loss = barlow_twins,
-        every: int = 1,
-        clip_norm: float | None = None,
-        **others: Any,
-    ) -> None:
-        for name in others:
-            if name not in ("virtual_lr", "copy_optimizer", "method", "outer_views"):
-                raise TypeError(f"LookaheadMetaMask has no argument {name!r}")
-            raise ValueError(
-                f"{name} has no meaning here: the virtual step is the training step and its "
-                "second term is exact; MetaMask takes it"
-            )
-        super().__init__(
-            encoder,
-            contrastive_head,
-            redundancy_head,
-            mask,
-            mask_optimizer,
-            views,
-            redundancy_weight=redundancy_weight,
-            contrastive_loss=contrastive_loss,
-            redundancy_loss=redundancy_loss,
-            every=every,
-        )
-        self.clip_norm = None if clip_norm is None else checks.real("clip_norm", clip_norm, above=0)
-        self.pending: _Step | None = None  # waits for the next iteration's gradient
-        self.coming: _Step | None = None  # is being taken
-        self.known: Parameters = {}  # the heads' gradient, as the loss gave it
+    clip_norm: float | None = field(default=None, kw_only=True)
+    pending: _Step | None = field(init=False, default=None)  # waits for the next gradient
+    coming: _Step | None = field(init=False, default=None)  # is being taken
+    known: Parameters = field(init=False, default_factory=dict)  # the heads' gradient, of the loss
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.clip_norm is not None:
+            self.clip_norm = checks.real("clip_norm", self.clip_norm, above=0)
 
     def loss(self, model: nn.Module, images: Tensor, generator: Generator) -> Tensor:
         """Return the training step's loss of images [N, C, H, W]; for `fit`."""
@@ -255,11 +199,11 @@ class LookaheadMetaMask(MetaMask):
             direction = {name: d.mul_(gradient[name]) for name, d in old.derivative.items()}
             if old.clipped is not None:
                 direction = old.clipped.transposed(direction)
-            with objective.left_alone(old.draws, old.buffers):
+            with objective.restoring_state(old.draws, old.buffers):
                 h, along = objective.tangent(old.theta, old.x, direction, old.kept)
             check_same(old.h, h)
             direct = averaged(cast(Tensor, self.mask.w.grad))
-            self._move(direct + old.heads.derivative_along(along, direction))
+            self.move_mask(direct + old.heads.derivative_along(along, direction))
         self.mask.w.grad = None
         if self.pending is not None:  # now that the graph of the encoder has gone
             spare = {} if old is None else old.theta
@@ -293,7 +237,7 @@ class LookaheadMetaMask(MetaMask):
             # a gradient that is not cut has the same formula, but with the identity in its place
             inside = share >= 1
             cut = {name: torch.where(inside, 0, g) for name, g in gradient.items()}
-            self.pending.clipped = _Clipped(cut, share, length)
+            self.pending.clipped = Clipped(cut, share, length)
 
     def _check_unchanged(self, objective: Objective) -> None:
         """Raise a ValueError if something has changed the gradients; the derivative would not know.
@@ -341,62 +285,11 @@ class LookaheadMetaMask(MetaMask):
         objective.w = kept["w"]
         # The heads' graph is made anew, from the same numbers: the heads draw theirs after the
         # encoder has drawn its own.
-        with objective.left_alone(draws, kept["buffers"]):
+        with objective.restoring_state(draws, kept["buffers"]):
             with torch.no_grad():
                 objective.at(kept["theta"], lambda: objective.represent(x))
             heads = objective.heads_gradient(kept["theta"], h)
-        clipped = None if kept["clipped"] is None else _Clipped(**kept["clipped"])
+        clipped = None if kept["clipped"] is None else Clipped(**kept["clipped"])
         return _Step(
             x, draws, kept["buffers"], kept["theta"], h, heads, [], kept["derivative"], clipped
         )
-
-
-@torch.no_grad()
-def step_derivative(
-    optimizer: torch.optim.Optimizer, parameter: nn.Parameter, before: Tensor, gradient: Tensor
-) -> Tensor:
-    """Return dp₊/dg entry by entry: how the step just taken depended on the gradient g.
-
-    SGD (with momentum, also Nesterov's), Adam and AdamW; Kingma & Ba 2015, algorithm 1, for the
-    latter two, differentiated.
-
-    Args:
-        optimizer: after its step.
-        parameter: p, one of its parameters.
-        before: p before the step.
-        gradient: g.
-
-    Raises:
-        ValueError: another optimiser, or an option that changes the formula.
-    """
-    groups = (g for g in optimizer.param_groups if any(p is parameter for p in g["params"]))
-    if (group := next(groups, None)) is None:
-        raise ValueError(
-            f"the optimizer does not hold a parameter of shape {list(parameter.shape)} that has a "
-            "gradient; make it of all parameters of the method's model"
-        )
-    odd = [name for name in ("amsgrad", "maximize", "dampening") if group.get(name)]
-    kind = type(optimizer)
-    if odd or kind not in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
-        raise ValueError(
-            "the step's derivative is known for SGD, Adam and AdamW without amsgrad, maximize and "
-            f"dampening, got {kind.__name__}{f' with {odd[0]}' if odd else ''}"
-        )
-    if kind is torch.optim.SGD:
-        factor = 1 + group["momentum"] if group["nesterov"] else 1
-        return torch.full_like(parameter, -group["lr"] * factor)
-    state, (beta1, beta2) = optimizer.state[parameter], group["betas"]
-    step = state["step"]
-    # a fused optimiser keeps it on the device, where a look at it would wait
-    step = float(step) if step.device.type == "cpu" else step.double()
-    if kind is torch.optim.Adam and not group.get("decoupled_weight_decay"):
-        gradient = gradient + group["weight_decay"] * before
-    correction1, correction2 = 1 - beta1**step, 1 - beta2**step
-    root = (state["exp_avg_sq"] / correction2).sqrt_()  # of the mean square
-    size = root + group["eps"]
-    # an entry that has never had a gradient has root 0, and its step does not depend on the root
-    root.masked_fill_(root == 0, math.inf)
-    # in place where that can be: new memory costs more here than the arithmetic
-    slope = ((1 - beta2) / correction2 * gradient).div_(root)
-    through_root = slope.mul_(state["exp_avg"] / correction1).div_(size.square())
-    return ((1 - beta1) / correction1 / size).sub_(through_root).mul_(-group["lr"])

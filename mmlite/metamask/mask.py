@@ -33,8 +33,8 @@ class DimensionalMask(nn.Module):
         self.w = nn.Parameter(torch.full((dim,), start))
 
     @property
-    def mask(self) -> Tensor:
-        """The mask [D], entries in (0, 1)."""
+    def entries(self) -> Tensor:
+        """The mask σ(w) [D], entries in (0, 1)."""
         return torch.sigmoid(self.w)
 
     def forward(self, h: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class DimensionalMask(nn.Module):
                 f"the mask has {len(self.w)} dimensions, but h has shape {list(h.shape)}; build "
                 f"DimensionalMask(dim) with the encoder's dim"
             )
-        return (h * self.mask).to(h.dtype)
+        return (h * self.entries).to(h.dtype)
 
 
 def masked_loss(

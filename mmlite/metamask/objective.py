@@ -9,7 +9,7 @@ import functools
 import pickle
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
@@ -26,10 +26,10 @@ from mmlite.encoders import uncompiled
 from mmlite.metamask.checkpointing import without_checkpointing
 from mmlite.metamask.mask import halves
 from mmlite.metamask.tangents import FusedTangents, Kept, check_same
+from mmlite.metamask.update import Parameters, check_copied, virtual_sgd
 from mmlite.support.reach import held_by
 from mmlite.support.rng import RngState, own_generators
 
-Parameters = dict[str, Tensor]
 T = TypeVar("T")
 
 
@@ -116,11 +116,11 @@ class Objective:
         held = [{id(p) for p in part.parameters() if p.requires_grad} for part in (encoder, head)]
         if held[0] & held[1]:
             raise ValueError("the encoder and the head share a parameter; give each its own")
-        _check_optimizer(optimizer, self.originals)
+        check_copied(optimizer, self.originals)
         self.memory: list[tuple[nn.Module, dict[str, Tensor]]] = []
 
     @contextmanager
-    def left_alone(
+    def restoring_state(
         self, draws: RngState | None = None, buffers: Parameters | None = None
     ) -> Iterator[None]:
         """Keep all that a pass would change, and let each pass begin alike.
@@ -281,18 +281,7 @@ class Objective:
 
     def step(self, theta: Parameters, gradient: Parameters, lr: float) -> Parameters:
         """Return θ − lr · the direction that (a copy of) the optimizer would take."""
-        if self.optimizer is None:
-            return {name: p - lr * gradient[name] for name, p in theta.items()}
-        group = {id(p): g for g in self.optimizer.param_groups for p in g["params"]}
-        after = {}
-        for name, p in theta.items():
-            original = self.originals[name]
-            direction = gradient[name] + group[id(original)]["weight_decay"] * p
-            buffer = self.optimizer.state.get(original, {}).get("momentum_buffer")
-            if buffer is not None:
-                direction = direction + group[id(original)]["momentum"] * buffer
-            after[name] = p - lr * direction
-        return after
+        return virtual_sgd(theta, gradient, lr, self.originals, self.optimizer)
 
     def _put_memory_back(self) -> None:
         for module, buffers in self.memory:
@@ -384,22 +373,3 @@ def _without_fast_path() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
-
-
-def _check_optimizer(optimizer: torch.optim.Optimizer | None, needed: Mapping[str, Tensor]) -> None:
-    if optimizer is None:
-        return
-    if not isinstance(optimizer, torch.optim.SGD) or any(
-        group["nesterov"] or group["dampening"] or group["maximize"]
-        for group in optimizer.param_groups
-    ):
-        raise ValueError(
-            "the virtual step copies SGD without nesterov, dampening and maximize, got "
-            f"{type(optimizer).__name__}; leave optimizer out for a plain step"
-        )
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    if missing := [name for name, p in needed.items() if id(p) not in held]:
-        raise ValueError(
-            f"the optimizer does not hold {len(missing)} of the {len(needed)} parameters, "
-            f"{missing[0]} among them; make it of those of the encoder and of the head"
-        )

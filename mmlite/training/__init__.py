@@ -4,6 +4,7 @@
 what it is given, `watch` what stops it before NaN is saved; `checkpoints` writes and reads files.
 """
 
+from mmlite.training.arguments import Checkpointing
 from mmlite.training.checkpoints import CheckpointError
 from mmlite.training.fit import fit
 from mmlite.training.history import History
@@ -11,4 +12,12 @@ from mmlite.training.run import Loss
 from mmlite.training.schedule import warmup_cosine
 from mmlite.training.watch import TrainingError
 
-__all__ = ["CheckpointError", "History", "Loss", "TrainingError", "fit", "warmup_cosine"]
+__all__ = [
+    "CheckpointError",
+    "Checkpointing",
+    "History",
+    "Loss",
+    "TrainingError",
+    "fit",
+    "warmup_cosine",
+]

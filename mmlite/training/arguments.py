@@ -1,7 +1,7 @@
 """The arguments of `fit`, checked before anything is built."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -86,63 +86,68 @@ class Hooks:
 
 
 @dataclass(frozen=True)
-class Saving:
-    """Where and when the run's checkpoint is written, what else it holds, and what describes it.
+class Checkpointing:
+    """The file that a run is saved in, and when.
+
+        fit(..., checkpoint=Checkpointing("last.pt", resume=True))
+
+    It holds weights, optimizer, schedule, order of the images, random states and history, and is
+    written after each epoch. Of several processes the first reads and writes it, and another number
+    of them may go on from it.
+
+    Args:
+        path: the file.
+        every: write it after every k-th step too.
+        resume: go on from the file if it is there, else start. A damaged file is set aside with a
+            warning for the one before it.
+        extra_state: what else the file has to hold, by name: things with `state_dict` and
+            `load_state_dict`, for instance {"trainer": trainer} for a `MetaMask`.
 
     Raises:
-        ValueError: one of them is not what it must be.
+        ValueError: an argument is of another kind or out of its range.
     """
 
-    path: Path | None
-    every: int | None
-    resume: bool
-    keep: Mapping[str, Stateful] | None
-    description: Mapping[str, Any] | None
+    path: str | Path
+    _: KW_ONLY
+    every: int | None = None
+    resume: bool = False
+    extra_state: Mapping[str, Stateful] | None = None
 
-    @classmethod
-    def checked(
-        cls,
-        path: str | Path | None,
-        every: int | None,
-        resume: bool,
-        keep: Mapping[str, Stateful] | None,
-        description: Mapping[str, Any] | None,
-    ) -> "Saving":
-        """Return what `fit` was told, once it is what it must be."""
-        _check_named(keep, description)
-        return cls(*_check_checkpoint(path, every, resume), resume, keep, description)
+    def __post_init__(self) -> None:
+        path = checks.path("path", self.path)
+        if path.is_dir():
+            raise ValueError(f"path {path} is a folder; name a file in it, such as last.pt")
+        object.__setattr__(self, "path", path)
+        if self.every is not None:
+            object.__setattr__(self, "every", checks.whole("every", self.every, 1))
+        object.__setattr__(self, "resume", checks.flag("resume", self.resume))
+        if self.extra_state is not None:
+            _check_by_name("extra_state", self.extra_state)
+        for name, thing in (self.extra_state or {}).items():
+            if not all(hasattr(thing, one) for one in ("state_dict", "load_state_dict")):
+                raise checks.wrong(
+                    f"extra_state[{name!r}]", "a thing with state_dict and load_state_dict", thing
+                )
+
+    @property
+    def file(self) -> Path:
+        """The path, as a Path."""
+        return Path(self.path)
 
 
-def check_parts(model, loss, images, history) -> None:
+def check_parts(model, loss, images, history, checkpoint, description) -> None:
+    """Raise a ValueError unless these are what `fit` takes."""
     checks.module("model", model)
     checks.function("loss", loss, "a function of model, batch and generator")
     checks.instance("images", images, ImageSet, "an ImageSet, as load returns")
     if history is not None:
         checks.instance("history", history, History, "a History or None")
+    if checkpoint is not None:
+        what = 'a Checkpointing or None, for instance Checkpointing("last.pt", resume=True)'
+        checks.instance("checkpoint", checkpoint, Checkpointing, what)
+    if description is not None:
+        _check_by_name("description", description)
 
 
-def _check_named(keep, description) -> None:
-    for name, value in (("keep", keep), ("description", description)):
-        if value is not None:
-            checks.instance(name, value, Mapping, "a dictionary by name, or None")
-    for name, thing in (keep or {}).items():
-        if not all(hasattr(thing, one) for one in ("state_dict", "load_state_dict")):
-            raise checks.wrong(
-                f"keep[{name!r}]", "a thing with state_dict and load_state_dict", thing
-            )
-
-
-def _check_checkpoint(
-    path: str | Path | None, every: int | None, resume: bool
-) -> tuple[Path | None, int | None]:
-    checks.flag("resume", resume)
-    if every is not None:
-        every = checks.whole("checkpoint_every", every, 1)
-    if path is None:
-        if resume or every is not None:
-            raise ValueError("resume and checkpoint_every need checkpoint, the file to keep")
-        return None, None
-    path = checks.path("checkpoint", path)
-    if path.is_dir():
-        raise ValueError(f"checkpoint {path} is a folder; name a file in it, such as last.pt")
-    return path, every
+def _check_by_name(name: str, value: Any) -> None:
+    checks.instance(name, value, Mapping, "a dictionary by name, or None")

@@ -10,8 +10,8 @@ seeded generator, and leaves to `loss` what is learned:
 
     fit(nn.Sequential(encoder, head), simclr, train, epochs=8)
 
-With `checkpoint=path` a run that is killed at any moment goes on with `resume=True` from the last
-file, and on a CPU ends with the weights, bit by bit, of one that was never stopped.
+With `checkpoint=Checkpointing(path, resume=True)` a run that is killed at any moment goes on from
+the last file, and on a CPU ends with the weights, bit by bit, of one that was never stopped.
 
 Within `mmlite.distributed.process_group` the same call, made by every process, trains one model on
 batches of which each process takes a share: with BatchNorms that are synchronized
@@ -24,7 +24,6 @@ is for long runs: the first step waits for the compiler.
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,10 +32,9 @@ from torch import nn
 from mmlite import distributed
 from mmlite.data import ImageSet
 from mmlite.support import checks
-from mmlite.training.arguments import Hooks, Saving, Settings, check_parts
+from mmlite.training.arguments import Checkpointing, Hooks, Settings, check_parts
 from mmlite.training.history import History
 from mmlite.training.run import Loss, TrainingRun
-from mmlite.training.state import Stateful
 from mmlite.training.watch import in_step
 
 
@@ -56,10 +54,7 @@ def fit(
     on_epoch: Callable[[int], None] | None = None,
     progress: bool = True,
     history: History | None = None,
-    checkpoint: str | Path | None = None,
-    checkpoint_every: int | None = None,
-    resume: bool = False,
-    keep: Mapping[str, Stateful] | None = None,
+    checkpoint: Checkpointing | None = None,
     description: Mapping[str, Any] | None = None,
     precision: str = "float32",
     compile: bool = False,
@@ -80,22 +75,15 @@ def fit(
             along a cosine.
         seed: seeds the order of the images and, through the generator, the views. The model's
             first weights are the caller's (`torch.manual_seed` before building it).
-        before_step, after_step: called with the optimiser around each of its steps: when the
+        before_step, after_step: called with the optimizer around each of its steps: when the
             gradients are there, and when the step is taken (`mmlite.metamask`).
         on_epoch: called with the number of epochs done after each of them, in every process.
         progress: show a progress bar with the loss and images per second, in the first process.
         history: an empty one to fill in, for `on_epoch` to look at.
-        checkpoint: the file that the run is kept in, written after each epoch: weights,
-            optimiser, schedule, order of the images, random states, history. Of several
-            processes the first reads and writes it, and another number of them may go on from it.
-        checkpoint_every: write it after every k-th step too.
-        resume: go on from `checkpoint` if it is there, else start. A damaged file is set aside
-            with a warning for the one before it.
-        keep: what else the checkpoint has to hold, by name, for instance {"method": method} for a
-            `MetaMask`.
+        checkpoint: the file that the run is saved in and goes on from, a `Checkpointing`.
         description: what else tells this run from others; a checkpoint of another is refused.
         precision: what loss and hooks compute in: "float32", or "bfloat16" by autocast. Weights,
-            the optimiser's state and the loss are float32 either way.
+            the optimizer's state and the loss are float32 either way.
         compile: let torch.compile compile `model` (of a `MetaMask`'s model the encoder) for this
             run; the module and its state_dict stay as they are. Losses agree up to rounding.
 
@@ -106,22 +94,20 @@ def fit(
         ValueError: an argument is out of its range or another than in another process, or
             torch.compile does not work here.
         CheckpointError: the checkpoint is damaged, another run's, written by another run at this
-            moment or cannot be written; or it is there and `resume` is False.
+            moment or cannot be written; or it is there and its `resume` is False.
         TrainingError: the loss, what it is computed from, its gradient or a weight is NaN or
             infinite; the message names the step. No checkpoint holds such weights, and on a CPU the
             model keeps those of the last step whose loss and gradient were finite.
         ProcessError: another process has stopped, or does not answer.
     """
-    check_parts(model, loss, images, history)
+    check_parts(model, loss, images, history, checkpoint, description)
     hooks = Hooks(before_step, after_step, on_epoch)
-    saving = Saving.checked(checkpoint, checkpoint_every, resume, keep, description)
     checks.flag("progress", progress)
     settings = Settings(
         images, epochs, batch_size, learning_rate, weight_decay, warmup, seed, precision, compile
     )
-    run = TrainingRun(
-        model, loss, settings, hooks, saving, History() if history is None else history
-    )
+    history = History() if history is None else history
+    run = TrainingRun(model, loss, settings, hooks, checkpoint, history, description)
     state, optimizer, watch = run.state, run.optimizer, run.watch
     with run.going(progress):
         while state.step < settings.steps:

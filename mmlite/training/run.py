@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from mmlite import distributed
 from mmlite.support.rng import own_generators
-from mmlite.training.arguments import Hooks, Saving, Settings
+from mmlite.training.arguments import Checkpointing, Hooks, Settings
 from mmlite.training.checkpoints import CheckpointError, alone, exists, save_checkpoint
 from mmlite.training.history import History
 from mmlite.training.memory import kept_memory
@@ -49,10 +49,16 @@ class TrainingRun:
         loss: Loss,
         settings: Settings,
         hooks: Hooks,
-        saving: Saving,
+        checkpoint: Checkpointing | None,
         history: History,
+        description: Mapping[str, Any] | None,
     ) -> None:
-        self.model, self.settings, self.saving, self.history = model, settings, saving, history
+        self.model, self.settings, self.checkpoint, self.history = (
+            model,
+            settings,
+            checkpoint,
+            history,
+        )
         self.shards = distributed.shard_sizes(settings.batch_size, distributed.world_size())
         self.parameters = list(model.parameters())  # the frozen ones too: a hook may release them
         if not any(p.requires_grad for p in self.parameters):
@@ -74,18 +80,19 @@ class TrainingRun:
             "optimizer": self.optimizer,
             "schedule": self.schedule,
         }
-        if taken := sorted(kept.keys() & (saving.keep or {}).keys()):
+        extra = dict(checkpoint.extra_state or {}) if checkpoint else {}
+        if taken := sorted(kept.keys() & extra.keys()):
             raise ValueError(
-                f"keep has {taken[0]!r}, which fit keeps itself; give yours another name"
+                f"extra_state has {taken[0]!r}, which fit saves itself; give yours another name"
             )
         self.state = RunState(
-            kept | dict(saving.keep or {}),
+            kept | extra,
             torch.Generator().manual_seed(settings.seed),
             history,
             self.device,
             own_generators(model, loss, *vars(hooks).values()),
         )
-        self.described = self._described()
+        self.described = self._described(description or {})
         if distributed.world_size() > 1:
             _start_alike(model, self.described)
         self.cast = partial(autocast, self.device, settings.precision)
@@ -94,18 +101,17 @@ class TrainingRun:
         self.hooks = Hooks(before, after, hooks.on_epoch)
         self.watch = LossWatch(history, self.device)
 
-    def _described(self) -> dict[str, Any]:
+    def _described(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return what tells this run from others."""
-        read = self.saving.path or distributed.world_size() > 1
+        read = self.checkpoint or distributed.world_size() > 1
         own = {"images": fingerprint(self.settings.images) if read else ""}
         own |= self.settings.described()
-        given = dict(self.saving.description or {})
         for name, value in given.items():
             if name in own and own[name] != value:
                 raise ValueError(
                     f"description has {name!r}, which fit describes itself; give yours another name"
                 )
-        return plain(own | given)
+        return plain(own | dict(given))
 
     def whole_batch(self) -> AbstractContextManager[None]:
         """Let losses see the batches of all processes as one."""
@@ -115,8 +121,8 @@ class TrainingRun:
     def going(self, progress: bool) -> Iterator[None]:
         """Hold a run's place, go on from its checkpoint, and undo at the end what it changed."""
         with ExitStack() as stack:
-            if self.saving.path is not None:
-                self._open(stack, self.saving.path)
+            if self.checkpoint is not None:
+                self._open(stack, self.checkpoint)
             self.history.arrive = self.watch.look
             stack.callback(setattr, self.history, "arrive", None)
             self.modes = TrainingModes(self.model)
@@ -131,11 +137,12 @@ class TrainingRun:
                 self._tell(done)  # stopped before, or within, the call
             yield
 
-    def _open(self, stack: ExitStack, path: Path) -> None:
+    def _open(self, stack: ExitStack, checkpoint: Checkpointing) -> None:
         """Claim the checkpoint's place and go on from what lies there."""
-        there = distributed.broadcast_result(lambda: _claim(stack, path, self.saving.resume))
+        path, resume = checkpoint.file, checkpoint.resume
+        there = distributed.broadcast_result(lambda: _claim(stack, path, resume))
         with self.whole_batch():
-            to_file(self.state.state_dict(), "what fit keeps")  # before hours are spent
+            to_file(self.state.state_dict(), "what fit saves")  # before hours are spent
         if there:
             # a `MetaMask` computes anew what a file cannot hold
             with self.whole_batch(), self.cast():
@@ -173,7 +180,7 @@ class TrainingRun:
         if self.watch.due():
             shown = f"loss {self.history.known[-1]:.3f}, {self._rate():,.0f} images/s"
             self.bar.set_postfix_str(shown, refresh=False)
-        every = self.saving.every
+        every = self.checkpoint and self.checkpoint.every
         if every and self.state.step % every == 0 and self.state.within_epoch:
             self._look()
             self._save()
@@ -206,12 +213,12 @@ class TrainingRun:
         self._save()
 
     def _save(self) -> None:
-        if self.saving.path is None:
+        if self.checkpoint is None:
             return
         with self.whole_batch():
             state = self.state.state_dict()
         if distributed.rank() == 0:
-            save_checkpoint(self.saving.path, state, self.described)
+            save_checkpoint(self.checkpoint.file, state, self.described)
 
 
 def _start_alike(model: nn.Module, settings: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ PIECE = 2**22  # bytes of images whose checksum is taken at a time
 
 
 class Stateful(Protocol):
-    """What a checkpoint can keep: a module, an optimiser, a `MetaMask`."""
+    """What a checkpoint can keep: a module, an optimizer, a `MetaMask`."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -32,7 +32,7 @@ class RunState:
     """Everything that a run goes on from.
 
     Attributes:
-        kept: the model, the optimiser, the schedule and what the caller adds, by name.
+        kept: the model, the optimizer, the schedule and what the caller adds, by name.
         generator: draws the order of the images and the views.
         history: its losses are kept; its times are of one sitting.
         device: the model's.

@@ -53,7 +53,7 @@ def test_jupyter_is_told_of_root_and_of_a_missing_display(display, root):
         ("win32", {}, True),
     ],
 )
-def test_a_display_is_recognised(monkeypatch, platform, variables, shown):
+def test_a_display_is_recognized(monkeypatch, platform, variables, shown):
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():

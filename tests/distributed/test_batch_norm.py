@@ -75,7 +75,7 @@ def refusal(call) -> str:
     return ""
 
 
-def test_shards_are_normalised_as_the_whole_batch(tmp_path):
+def test_shards_are_normalized_as_the_whole_batch(tmp_path):
     sizes = [3, 2]
     found = several.run_in(sizes, in_a_process, tmp_path)
     for kind in KINDS:

@@ -142,8 +142,8 @@ def test_a_process_that_is_gone_stops_the_other_with_a_sentence(hangs, tmp_path)
     assert timedelta(minutes=1) > group.TIMEOUT
 
 
-def end_after_an_optimiser(rank: int, folder: str, port: str) -> None:
-    """Write whether anything holds the group after its end; an optimiser imports much of torch."""
+def end_after_an_optimizer(rank: int, folder: str, port: str) -> None:
+    """Write whether anything holds the group after its end; an optimizer imports much of torch."""
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     with distributed.process_group("cpu"):
@@ -156,7 +156,7 @@ def end_after_an_optimiser(rank: int, folder: str, port: str) -> None:
 
 def test_a_group_ends_with_its_threads(tmp_path):
     # a thread of gloo that a process takes to its end may abort it there
-    mp.spawn(end_after_an_optimiser, (str(tmp_path), several.free_port()), nprocs=2)
+    mp.spawn(end_after_an_optimizer, (str(tmp_path), several.free_port()), nprocs=2)
     assert [(tmp_path / name).read_text() for name in "01"] == ["gone", "gone"]
 
 

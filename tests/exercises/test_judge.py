@@ -1,4 +1,4 @@
-"""Of every exercise: right answers pass, the stub is not started, each mistake is recognised."""
+"""Of every exercise: right answers pass, the stub is not started, each mistake is recognized."""
 
 import dataclasses
 import re
@@ -55,7 +55,7 @@ def raising(message):
 @pytest.mark.parametrize(
     ("exercise", "mistake"), MISTAKES, ids=lambda value: getattr(value, "id", None) or value.name
 )
-def test_each_mistake_is_rejected_and_recognised_as_itself(exercise, mistake):
+def test_each_mistake_is_rejected_and_recognized_as_itself(exercise, mistake):
     for seed, hidden in ((0, False), (1, False), (2, True)):
         verdict = judge(exercise, mistake.function, hidden=hidden, seed=seed)
         assert (verdict.status, verdict.mistake) == ("wrong", mistake.name)

@@ -189,7 +189,7 @@ def test_a_profile_has_the_calls_with_their_callers(capfd):
     assert float(own.min()) >= -1e-6
 
 
-RECIPE = RECIPES["fashion-laptop"].but(
+RECIPE = RECIPES["fashion-laptop"].replace(
     images=20, epochs=1, batch_size=10, dim=8, hidden=16, projection=6
 )
 

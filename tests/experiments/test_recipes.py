@@ -71,8 +71,8 @@ def test_every_number_says_what_it_is():
 )
 def test_what_is_out_of_range_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        RECIPES["cifar10"].but(**change)
-    assert RECIPES["cifar10"].but(images=None).images is None
+        RECIPES["cifar10"].replace(**change)
+    assert RECIPES["cifar10"].replace(images=None).images is None
 
 
 def test_recipes_do_not_wait_for_torch():

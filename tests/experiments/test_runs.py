@@ -19,7 +19,7 @@ from mmlite.training.checkpoints import (
     save_checkpoint,
 )
 
-SMALL = RECIPES["fashion-laptop"].but(
+SMALL = RECIPES["fashion-laptop"].replace(
     images=96, epochs=3, batch_size=32, dim=8, hidden=8, projection=4
 )
 WAYS = [("simclr", "paper"), ("barlow-twins", "paper"), ("joint", "paper")]
@@ -48,8 +48,8 @@ def test_each_method_trains_and_its_checkpoint_says_the_same(tmp_path, method, s
     readings = ["whole", "masked", "permuted mask"] if method == "metamask" else ["whole"]
     assert list(again.rows) == readings
     if method == "metamask":
-        assert float(run.parts.mask.mask.detach().std()) > 0
-        assert log_of(tmp_path)[-1]["mask_greatest"] == float(run.parts.mask.mask.detach().max())
+        assert float(run.parts.mask.entries.detach().std()) > 0
+        assert log_of(tmp_path)[-1]["mask_greatest"] == float(run.parts.mask.entries.detach().max())
 
 
 def test_the_table_holds_what_the_readers_say(tmp_path):
@@ -110,21 +110,21 @@ def test_a_log_that_cannot_be_written_stops_the_run_in_a_sentence(tmp_path):
 
 
 def test_a_folder_with_a_run_is_not_written_over(tmp_path):
-    runs.train(SMALL.but(epochs=1), "simclr", tmp_path, progress=False)
+    runs.train(SMALL.replace(epochs=1), "simclr", tmp_path, progress=False)
     before = (tmp_path / "last.pt").read_bytes()
     with pytest.raises(CheckpointError, match=r"there is a run in .* already; resume"):
-        runs.train(SMALL.but(epochs=1), "simclr", tmp_path, progress=False)
+        runs.train(SMALL.replace(epochs=1), "simclr", tmp_path, progress=False)
     with pytest.raises(CheckpointError, match="seed is 0 there and 1 here"):
-        runs.train(SMALL.but(epochs=1), "simclr", tmp_path, seed=1, resume=True, progress=False)
+        runs.train(SMALL.replace(epochs=1), "simclr", tmp_path, seed=1, resume=True, progress=False)
     assert (tmp_path / "last.pt").read_bytes() == before
 
 
 def test_a_run_in_bfloat16_is_evaluated_and_refuses_to_go_on_in_float32(tmp_path):
-    recipe = SMALL.but(epochs=1, precision="bfloat16")
+    recipe = SMALL.replace(epochs=1, precision="bfloat16")
     run = runs.train(recipe, "metamask", tmp_path, progress=False)
     assert {p.dtype for p in run.parts.model.parameters()} == {torch.float32}
     assert runs.evaluate(tmp_path) == run.accuracies
-    other = recipe.but(precision="float32")
+    other = recipe.replace(precision="float32")
     with pytest.raises(CheckpointError, match="precision is 'bfloat16' there and 'float32' here"):
         runs.train(other, "metamask", tmp_path, resume=True, progress=False)
 
@@ -151,7 +151,10 @@ def test_a_checkpoint_without_a_recipe_is_refused(tmp_path):
 
 
 def in_a_process(rank: int, sizes: list[int], folder: str, schedule: str, sync: bool) -> dict:
-    recipe, how = SMALL.but(batch_size=sum(sizes)), {"schedule": schedule, "sync_batch_norm": sync}
+    recipe, how = (
+        SMALL.replace(batch_size=sum(sizes)),
+        {"schedule": schedule, "sync_batch_norm": sync},
+    )
     run = runs.train(recipe, "metamask", folder, progress=False, **how)
     assert (run.accuracies is None) == (rank > 0)
     state = load_checkpoint(f"{folder}/last.pt").description
@@ -187,7 +190,7 @@ def test_processes_do_not_download(tmp_path):
 
 def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run = runs.train(SMALL.but(epochs=1), "simclr", progress=False)
+    run = runs.train(SMALL.replace(epochs=1), "simclr", progress=False)
     assert len(run.history.loss) == 3
     assert list(tmp_path.iterdir()) == []
 
@@ -205,9 +208,9 @@ def test_the_seed_draws_the_first_weights():
         runs.build(SMALL, "metamask", "fast")
 
 
-def test_grey_garments_have_one_channel():
+def test_gray_garments_have_one_channel():
     assert runs.channels_of(SMALL) == 3
-    plain = SMALL.but(background=None)
+    plain = SMALL.replace(background=None)
     assert runs.images_of(plain, "train").images.shape[1] == runs.channels_of(plain) == 1
 
 
@@ -225,7 +228,7 @@ def test_each_method_trains_on_a_gpu_and_goes_on(tmp_path, monkeypatch, method, 
 
 def test_a_checkpoint_whose_weights_do_not_fit_its_recipe_is_refused(tmp_path):
     description = runs.describe(SMALL, "simclr", "paper", 0)
-    parts = runs.build(SMALL.but(hidden=SMALL.hidden + 1), "simclr")
+    parts = runs.build(SMALL.replace(hidden=SMALL.hidden + 1), "simclr")
     for state in ({"kept": {"model": parts.model.state_dict()}, "step": 1}, {}):
         save_checkpoint(tmp_path / "last.pt", state, description)
         with pytest.raises(CheckpointError, match="other weights than its recipe's network"):

@@ -471,7 +471,7 @@ HOSTILE = [
 # Answers that only look right ----------------------------------------------------------------
 
 CHEATS = [
-    doing("memorised", f"if len(a) in (1, 3, 8):\n    return {RIGHT_VALUE}",
+    doing("memorized", f"if len(a) in (1, 3, 8):\n    return {RIGHT_VALUE}",
           "right in the instant check, but not for inputs of other sizes"),
     doing("random", "pass", "expected .*, got",
           f"return {RIGHT_VALUE} + 0.1 * torch.randn(len(a), len(b))"),
@@ -649,7 +649,7 @@ HONEST = [
     ),
     cells(
         "wrong-axis", SETUP, body("return F.normalize(a, dim=0) @ F.normalize(b, dim=0).T"),
-        PUSH, COLLAPSED, status="wrong", says="the columns were normalised, not the rows",
+        PUSH, COLLAPSED, status="wrong", says="the columns were normalized, not the rows",
     ),
 ]  # fmt: skip
 

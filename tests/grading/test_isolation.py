@@ -118,7 +118,7 @@ def test_pages_of_the_corpus_hold_no_students_markup(graded):
 
 
 def test_a_page_tells_hidden_tests_by_name_only(graded):
-    page = (graded.out / "feedback" / "memorised.html").read_text(encoding="utf-8")
+    page = (graded.out / "feedback" / "memorized.html").read_text(encoding="utf-8")
     assert "instant check ✓, hidden test 1 ✗" in page
     assert "right in the instant check, but not for inputs of other sizes" in page
     section = page[page.index("01.1") : page.index("01.2")]

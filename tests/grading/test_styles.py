@@ -61,7 +61,7 @@ STYLES = {
     "a tensor that is filled": [
         "import torch", "t = torch.zeros(1)", "t.fill_(3)", "def f(x):\n    return x + int(t)",
     ],
-    "a parameter that is initialised": [
+    "a parameter that is initialized": [
         "import torch", "t = torch.zeros(1)", "torch.nn.init.constant_(t, 3)",
         "def f(x):\n    return x + int(t)",
     ],

@@ -335,7 +335,7 @@ def test_the_meta_gradient_is_the_difference_quotient(name):
     found = {}
     for method in SAME:
         Seeds.plant(parts[0])
-        found[method] = meta_gradient(*parts, LR, method)
+        found[method] = meta_gradient(*parts, LR, method=method)
         # the quotient's own error, see there
         torch.testing.assert_close(found[method], wanted, rtol=1e-6, atol=1e-9)
     torch.testing.assert_close(found["exact"], found["unrolled"], rtol=1e-10, atol=1e-13)
@@ -347,7 +347,7 @@ def test_the_meta_gradient_is_the_difference_quotient(name):
 def test_what_a_network_holds_for_a_constant_has_no_derivative(name):
     parts = problem(CONSTANTS[name])
     Seeds.plant(parts[0])
-    exact, unrolled = (meta_gradient(*parts, LR, method) for method in SAME)
+    exact, unrolled = (meta_gradient(*parts, LR, method=method) for method in SAME)
     wanted = double_backward(*parts)
     torch.testing.assert_close(exact, wanted, rtol=1e-10, atol=1e-13)
     torch.testing.assert_close(unrolled, wanted, rtol=1e-10, atol=1e-13)
@@ -359,12 +359,12 @@ def test_what_a_network_holds_for_a_constant_has_no_derivative(name):
 @pytest.mark.parametrize("lr", [0.1, 10.0])
 def test_activation_checkpointing_changes_nothing(where, method, reentrant, lr):
     encoder, head, mask, views = problem(lambda: nn.Sequential(nn.Flatten(), *map(block, *WIDTHS)))
-    wanted = meta_gradient(encoder, head, mask, views, lr, method)
+    wanted = meta_gradient(encoder, head, mask, views, lr, method=method)
     if where == "encoder":
         encoder = nn.Sequential(encoder[0], Checkpointed(*encoder[1:], reentrant=reentrant))
     else:
         head = Checkpointed(*head, reentrant=reentrant)
-    found = meta_gradient(encoder, head, mask, views, lr, method)
+    found = meta_gradient(encoder, head, mask, views, lr, method=method)
     torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-13)
 
 
@@ -383,7 +383,7 @@ def test_what_draws_or_moves_within_a_checkpoint_is_as_without_one(layer):
         found = []
         for parts in (plain, wrapped):
             Seeds.plant(parts[0])
-            found.append(meta_gradient(*parts, LR, method))
+            found.append(meta_gradient(*parts, LR, method=method))
         torch.testing.assert_close(*found, rtol=1e-10, atol=1e-13)
 
 
@@ -399,7 +399,7 @@ def test_wrappers_and_sequences_of_checkpoints_change_nothing_either():
     wanted = meta_gradient(encoder, head, mask, views, LR)
     for wrapped in (checkpoint_wrapper(encoder), Sequence(*encoder)):
         for method in SAME:
-            found = meta_gradient(wrapped, head, mask, views, LR, method)
+            found = meta_gradient(wrapped, head, mask, views, LR, method=method)
             torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-13)
     method = lookahead(lambda: checkpoint_wrapper(encoder))
     optimizer = torch.optim.SGD(method.model.parameters(), LR)
@@ -416,7 +416,7 @@ def test_generators_and_buffers_are_left_as_they_were():
         noises = [parts[0][4].draw, parts[0][5].draw, parts[0][6].draw]
         if drawn:
             for method in SAME:
-                meta_gradient(*parts, LR, method)
+                meta_gradient(*parts, LR, method=method)
             virtual_step(*parts, LR)
         drawn.append(
             [
@@ -456,7 +456,7 @@ def test_the_memory_of_a_loss_is_put_back(wrap):
     wanted = quotients(*parts, loss=queue)
     before = copy.deepcopy(queue.state_dict())
     for method in SAME:
-        found = meta_gradient(*parts, LR, method, loss=wrap(queue))
+        found = meta_gradient(*parts, LR, method=method, loss=wrap(queue))
         torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-9)
         assert all(torch.equal(before[key], value) for key, value in queue.state_dict().items())
 
@@ -477,7 +477,7 @@ class Counts(nn.Module):
 def test_passes_that_are_not_one_function_are_refused(method):
     parts = problem(lambda: dense(Counts()))
     with pytest.raises(ValueError, match="same parameters gave different representations"):
-        meta_gradient(*parts, LR, method)
+        meta_gradient(*parts, LR, method=method)
     remembered = []
 
     def forgetful(z1, z2):
@@ -485,16 +485,16 @@ def test_passes_that_are_not_one_function_are_refused(method):
         return nt_xent(z1, z2) * len(remembered)
 
     with pytest.raises(ValueError, match="same parameters gave different losses"):
-        meta_gradient(*problem(dense), LR, method, loss=forgetful)
+        meta_gradient(*problem(dense), LR, method=method, loss=forgetful)
 
 
 @pytest.mark.parametrize("method", ["exact", "unrolled", "first-order", "finite-difference"])
 def test_a_compiled_encoder_is_taken_as_it_is(method):
     encoder, *parts = problem(dense)
-    wanted = meta_gradient(encoder, *parts, LR, method)
+    wanted = meta_gradient(encoder, *parts, LR, method=method)
     # traced, and differentiated in one backward pass alone; needs no compiler of C++
     compiled = torch.compile(encoder, backend="aot_eager")
-    found = meta_gradient(compiled, *parts, LR, method)
+    found = meta_gradient(compiled, *parts, LR, method=method)
     torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-13)
     with pytest.raises(ValueError, match="cannot train a compiled encoder"):
         lookahead(lambda: nn.Sequential(compiled)).loss(None, images(0), None)
@@ -505,12 +505,12 @@ def test_an_operation_without_a_second_derivative_is_named():
     exact = meta_gradient(*parts, LR)
     torch.testing.assert_close(exact, quotients(*parts), rtol=1e-6, atol=1e-9)
     with pytest.raises(NotImplementedError, match=r'twice .*; method="exact" does without'):
-        meta_gradient(*parts, LR, "unrolled")
+        meta_gradient(*parts, LR, method="unrolled")
     encoder, _, mask, views = parts
     head = nn.Sequential(nn.Linear(DIM, 4), nn.Hardsigmoid()).double()
     with pytest.raises(NotImplementedError, match=r'twice .*; method="first-order" does without'):
         meta_gradient(encoder, head, mask, views, LR)
-    assert meta_gradient(encoder, head, mask, views, LR, "first-order").isfinite().all()
+    assert meta_gradient(encoder, head, mask, views, LR, method="first-order").isfinite().all()
 
 
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
@@ -520,7 +520,7 @@ def test_it_works_where_gradients_are_off(mode):
     with mode():
         views = tuple(x.clone() for x in parts[3])
         for method in SAME:
-            found = meta_gradient(*parts[:3], views, LR, method)
+            found = meta_gradient(*parts[:3], views, LR, method=method)
             torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-13)
         assert virtual_step(*parts[:3], views, LR)
 
@@ -542,7 +542,7 @@ def test_an_encoder_that_returns_something_else_is_told(given, message, method):
 
     parts = problem(lambda: nn.Sequential(*dense(), Returns()))
     with pytest.raises(ValueError, match=message):
-        meta_gradient(*parts, LR, method)
+        meta_gradient(*parts, LR, method=method)
 
 
 def test_a_bfloat16_encoder_takes_a_float32_mask():
@@ -552,7 +552,7 @@ def test_a_bfloat16_encoder_takes_a_float32_mask():
     mask.float()
     seen = tuple(x.bfloat16() for x in views)
     for method in SAME:
-        found = meta_gradient(encoder, head, mask, seen, LR, method)
+        found = meta_gradient(encoder, head, mask, seen, LR, method=method)
         assert found.isfinite().all()
     assert mask(encoder(seen[0])).dtype == torch.bfloat16
 
@@ -732,7 +732,7 @@ def test_the_heads_buffers_move_as_in_any_training_step():
     plain = copy.deepcopy(method.model)
     batch = images(0)
     method.loss(method.model, batch, None)
-    mask = method.mask.mask.detach()
+    mask = method.mask.entries.detach()
     for head in plain["heads"]:
         head(plain["encoder"](torch.cat([batch[:, 0], batch[:, 1]])).detach() * mask)
     for (name, moved), wanted in zip(

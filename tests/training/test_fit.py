@@ -29,7 +29,7 @@ from mmlite import (
 from mmlite.contrastive import NotFiniteError
 from mmlite.data import ImageSet
 from mmlite.distributed.batch_norm import convert_sync_batchnorm
-from mmlite.training import History, TrainingError, fit, warmup_cosine
+from mmlite.training import Checkpointing, History, TrainingError, fit, warmup_cosine
 from mmlite.training import run as runs
 from mmlite.training.checkpoints import CheckpointError
 from mmlite.training.watch import LossWatch
@@ -174,7 +174,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_before_the_step(tmp_path):
     with pytest.raises(
         TrainingError, match="loss at step 1 is finite, but the length of its gradient is nan"
     ):
-        fit(network, with_a_bad_gradient, images(), checkpoint=path, **options)
+        fit(network, with_a_bad_gradient, images(), checkpoint=Checkpointing(path), **options)
     for name, weight in network.named_parameters():
         assert torch.equal(weight, before[name]), name
     assert not path.exists()
@@ -191,13 +191,16 @@ def test_on_a_device_that_waits_a_bad_gradient_is_never_kept(tmp_path, monkeypat
         return (with_a_bad_gradient if bad else noisy_loss)(model, batch, generator)
 
     # the second epoch's first step is the bad one
-    options = {"epochs": 3, "batch_size": 10, "progress": False, "checkpoint": path}
+    options = {"epochs": 3, "batch_size": 10, "progress": False}
     with pytest.raises(
         TrainingError, match="step 3 is finite, but the length of its gradient is nan"
     ):
-        fit(model(), loss, images(), **options)
+        fit(model(), loss, images(), checkpoint=Checkpointing(path), **options)
     network = model()
-    assert len(fit(network, noisy_loss, images(), resume=True, **options).loss) == 6
+    again = fit(
+        network, noisy_loss, images(), checkpoint=Checkpointing(path, resume=True), **options
+    )
+    assert len(again.loss) == 6
     assert all(bool(p.isfinite().all()) for p in network.parameters())
 
 
@@ -213,7 +216,7 @@ def test_weights_that_are_not_finite_are_not_kept(tmp_path):
             learning_rate=1e30,
             weight_decay=1e30,
             warmup=0,
-            checkpoint=path,
+            checkpoint=Checkpointing(path),
             progress=False,
         )
     assert not path.exists()
@@ -239,7 +242,7 @@ def test_a_hook_that_finds_nan_stops_the_run_with_its_step(hook):
         ({"learning_rate": math.inf}, "learning_rate must be a number greater than 0"),
         ({"learning_rate": "x"}, "learning_rate must be a number greater than 0"),
         ({"weight_decay": math.nan}, "weight_decay must be a .*number .*, got nan"),
-        ({"checkpoint_every": 1.5, "checkpoint": "x"}, "checkpoint_every must be a whole number"),
+        ({"checkpoint": "last.pt"}, r"checkpoint must be .* Checkpointing\(.last.pt., resume=True"),
         ({"model": print}, "model must be a torch.nn.Module"),
         ({"loss": None}, "loss must be a function"),
         ({"after_step": 3}, "after_step must be a function or None, got 3"),
@@ -317,7 +320,10 @@ def test_a_progress_bar_is_drawn_at_most_once_a_second(monkeypatch):
         ({"batch_size": 21}, "from 2 to 20, got 21"),
         ({"learning_rate": 0}, "learning_rate must be a number greater than 0"),
         ({"warmup": 1.0}, "warmup must be a number of at least 0 and less than 1, got 1.0"),
-        ({"keep": {"model": nn.Linear(1, 1)}}, "keep has 'model', which fit keeps itself"),
+        (
+            {"checkpoint": Checkpointing("x.pt", extra_state={"model": nn.Linear(1, 1)})},
+            "extra_state has 'model', which fit saves itself",
+        ),
         ({"description": {"folder": Path()}}, "folder is .* and a run is described by"),
         ({"precision": "float16"}, "precision must be one of float32, bfloat16, got 'float16'"),
     ],
@@ -460,7 +466,7 @@ def masked(kind):
         return tuple(view.double() for view in make_views(images, generator))
 
     method = kind(encoder, *heads, mask, torch.optim.Adam([mask.w], 0.05), views)
-    hooks = {"after_step": method.after_step, "keep": {"method": method}}
+    hooks = {"before_step": method.before_step, "after_step": method.after_step}
     return method.model, method.loss, hooks
 
 
@@ -618,22 +624,24 @@ def test_a_damaged_checkpoint_falls_back_with_a_warning_and_the_run_ends_alike(t
 
 def test_a_checkpoint_of_another_run_is_refused_and_left_alone(tmp_path):
     path = tmp_path / "last.pt"
-    options = {"epochs": 2, "batch_size": 4, "progress": False, "checkpoint": path}
+    options = {"epochs": 2, "batch_size": 4, "progress": False, "checkpoint": Checkpointing(path)}
     fit(model(), noisy_loss, images(), **options)
     before = path.read_bytes()
+    options["checkpoint"] = Checkpointing(path, resume=True)
+    more = Checkpointing(path, resume=True, extra_state={"more": model()})
     with pytest.raises(CheckpointError, match=r"at .*last.pt already; resume=True goes on from it"):
-        fit(model(), noisy_loss, images(), **options)
+        fit(model(), noisy_loss, images(), **options | {"checkpoint": Checkpointing(path)})
     for change, message in (
         ({"epochs": 3}, "another run: epochs is 2 there and 3 here"),
         ({"description": {"method": "x"}}, "method is 'not set' there and 'x' here"),
         ({"precision": "bfloat16"}, "precision is 'float32' there and 'bfloat16' here"),
         ({"images": images(24)}, "images is 'images 20×1×2×2 .*' there and 'images 24×1×2×2 .*'"),
         ({"model": nn.Sequential(nn.Flatten(), nn.Linear(4, 5))}, "another model or method"),
-        ({"keep": {"more": model()}}, "holds another model or method than this run"),
+        ({"checkpoint": more}, "holds another model or method than this run"),
     ):
         arguments = {"model": model(), "loss": noisy_loss, "images": images()} | options | change
         with pytest.raises(CheckpointError, match=message):
-            fit(**arguments, resume=True)
+            fit(**arguments)
     assert path.read_bytes() == before
 
 
@@ -649,18 +657,12 @@ def test_two_runs_do_not_share_a_checkpoint_at_one_time(tmp_path, resume):
 
     def run(network, on_epoch, resume):
         options = {"epochs": 2, "batch_size": 4, "progress": False, "on_epoch": on_epoch}
-        path = tmp_path / "last.pt"
-        return fit(network, noisy_loss, images(), checkpoint=path, resume=resume, **options)
+        checkpoint = Checkpointing(tmp_path / "last.pt", resume=resume)
+        return fit(network, noisy_loss, images(), checkpoint=checkpoint, **options)
 
     history = run(model(), another, resume)
     assert len(refused) == 1
     assert run(model(), lambda epoch: None, True).loss == history.loss
-
-
-@pytest.mark.parametrize("wrong", [{"resume": True}, {"checkpoint_every": 2}])
-def test_checkpoint_options_need_a_file(wrong):
-    with pytest.raises(ValueError, match="need checkpoint, the file to keep"):
-        fit(model(), noisy_loss, images(), epochs=1, batch_size=4, **wrong)
 
 
 def test_a_history_without_a_run_can_be_looked_at():
@@ -697,11 +699,11 @@ def test_a_run_on_a_gpu_goes_on_with_its_own_random_state(tmp_path):
 
     network = nn.Sequential(model(), nn.Dropout(0.5)).cuda()
     torch.cuda.manual_seed(0)
-    options["checkpoint"] = tmp_path / "last.pt"
+    options["checkpoint"] = Checkpointing(tmp_path / "last.pt", resume=True)
     with pytest.raises(KeyboardInterrupt):
         fit(network, noisy_loss_on_device, images(), on_epoch=stop, **options)
     torch.cuda.manual_seed(99)
-    again = fit(network, noisy_loss_on_device, images(), resume=True, **options)
+    again = fit(network, noisy_loss_on_device, images(), **options)
     assert again.loss == pytest.approx(whole.loss, rel=1e-3)
 
 
@@ -737,13 +739,12 @@ def run_on_shares(rank: int, sizes: list[int], folder: str, method: str, stop: i
             ImageSet(pixels.to(torch.uint8), torch.zeros(30, dtype=torch.int64), ("a",)),
             epochs=2,
             batch_size=sum(sizes),
-            before_step=getattr(meta, "before_step", None),
+            before_step=meta.before_step,
             after_step=meta.after_step,
             progress=False,
-            checkpoint=Path(folder) / "last.pt",
-            checkpoint_every=2,
-            resume=True,
-            keep={"method": meta},
+            checkpoint=Checkpointing(
+                Path(folder) / "last.pt", every=2, resume=True, extra_state={"trainer": meta}
+            ),
         )
     except KeyboardInterrupt:
         return {}
@@ -792,7 +793,7 @@ def refusals(rank: int) -> list[str]:
     for wrong in (
         {"learning_rate": 1e-3 * (1 + rank)},
         {"batch_size": 1},
-        {"checkpoint": "last.pt", "checkpoint_every": -1},
+        {"checkpoint": "last.pt"},
     ):
         options = {"epochs": 1, "batch_size": 4, "progress": False} | wrong
         try:
@@ -803,7 +804,7 @@ def refusals(rank: int) -> list[str]:
 
 
 def means_of_shares(rank: int, sizes: list[int]) -> dict:
-    """Without synchronised BatchNorm, processes still end with the same weights and buffers."""
+    """Without synchronized BatchNorm, processes still end with the same weights and buffers."""
     network = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4), nn.Linear(4, 3))
     fit(network, noisy_loss, images(), epochs=2, batch_size=sum(sizes), progress=False)
     return network.state_dict() | {"messages": refusals(rank)}
@@ -818,4 +819,4 @@ def test_processes_agree_and_must_be_told_the_same(tmp_path):
     assert messages[1][0].startswith("learning_rate is 0.002 in process 1 and 0.001 in process 0;")
     for said in messages:
         assert said[1].startswith("batch_size must be a whole number from 2")
-        assert said[2] == "checkpoint_every must be a whole number of at least 1, got -1"
+        assert said[2].startswith("checkpoint must be a Checkpointing or None")

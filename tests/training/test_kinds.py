@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from mmlite.data import ImageSet
-from mmlite.training import CheckpointError, History, fit, state
+from mmlite.training import CheckpointError, Checkpointing, History, fit, state
 from mmlite.training.watch import LossWatch
 
 
@@ -51,7 +51,7 @@ def test_an_epoch_is_kept_before_its_hook_and_the_hook_is_called_again(tmp_path)
         if epoch == 2:
             raise RuntimeError("the evaluation broke")
 
-    options = OPTIONS | {"checkpoint": tmp_path / "last.pt"}
+    options = OPTIONS | {"checkpoint": Checkpointing(tmp_path / "last.pt", resume=True)}
     with pytest.raises(RuntimeError, match="broke"):
         fit(network, plain_loss, images(), on_epoch=fails, **options)
     steps, network = [], model()
@@ -60,12 +60,12 @@ def test_an_epoch_is_kept_before_its_hook_and_the_hook_is_called_again(tmp_path)
         steps.append(1)
         return plain_loss(*arguments)
 
-    again = fit(network, counted, images(), on_epoch=told.append, resume=True, **options)
+    again = fit(network, counted, images(), on_epoch=told.append, **options)
     assert told == [1, 2, 2, 3]
     assert len(steps) == 4
     assert len(again.loss) == 12
     assert torch.equal(weights(network), weights(whole))
-    fit(network, counted, images(), on_epoch=told.append, resume=True, **options)
+    fit(network, counted, images(), on_epoch=told.append, **options)
     assert told == [1, 2, 2, 3]  # a run that has ended tells nothing anew
 
 
@@ -97,8 +97,8 @@ def test_what_a_hook_draws_and_keeps_is_the_same_after_a_stop_within_it(tmp_path
 
         torch.manual_seed(1)
         random.seed(1)
-        options = OPTIONS | {"checkpoint": path, "resume": True, "keep": {"counter": counter}}
-        fit(model(), plain_loss, images(), on_epoch=on_epoch, **options)
+        saved = Checkpointing(path, resume=True, extra_state={"counter": counter})
+        fit(model(), plain_loss, images(), on_epoch=on_epoch, checkpoint=saved, **OPTIONS)
         return counter.drawn
 
     whole = run(tmp_path / "whole.pt")
@@ -181,8 +181,8 @@ def test_a_resumed_run_draws_what_one_without_a_stop_draws(tmp_path, kind, stop)
         random.seed(3)
         np.random.seed(3)  # noqa: NPY002
         torch.manual_seed(3)
-        options = OPTIONS | {"checkpoint": path, "checkpoint_every": 1, "resume": True}
-        fit(network, loss, images(), **options)
+        saved = Checkpointing(path, every=1, resume=True)
+        fit(network, loss, images(), checkpoint=saved, **OPTIONS)
         return weights(network)
 
     whole = run(tmp_path / "whole.pt")
@@ -197,15 +197,16 @@ def test_a_resumed_run_draws_what_one_without_a_stop_draws(tmp_path, kind, stop)
 def test_a_checkpoints_place_is_a_file_and_may_begin_with_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))  # on Windows
-    fit(model(), plain_loss, images(), checkpoint="~/run/last.pt", **OPTIONS)
+    there = Checkpointing("~/run/last.pt")
+    fit(model(), plain_loss, images(), checkpoint=there, **OPTIONS)
     assert (tmp_path / "run" / "last.pt").exists()
     assert not Path("~").exists()
     with pytest.raises(ValueError, match="run is a folder; name a file in it"):
-        fit(model(), plain_loss, images(), checkpoint=tmp_path / "run", **OPTIONS)
-    with pytest.raises(ValueError, match="checkpoint must be a path"):
-        fit(model(), plain_loss, images(), checkpoint=3, **OPTIONS)
+        Checkpointing(tmp_path / "run")
+    with pytest.raises(ValueError, match="path must be a path"):
+        Checkpointing(3)
     with pytest.raises(CheckpointError, match="there is a checkpoint"):
-        fit(model(), plain_loss, images(), checkpoint="~/run/last.pt", **OPTIONS)
+        fit(model(), plain_loss, images(), checkpoint=there, **OPTIONS)
 
 
 # memory

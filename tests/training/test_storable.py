@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as arrays
 from torch import nn
 
 from mmlite.data import ImageSet
-from mmlite.training import fit
+from mmlite.training import Checkpointing, fit
 from mmlite.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from mmlite.training.storable import ARRAY, plain, to_file
 
@@ -208,8 +208,10 @@ def run(path, **options):
         calls.append(1)
         return network(batch.float() / 255).square().mean()
 
-    options = {"epochs": 2, "batch_size": 4, "progress": False, "resume": True} | options
-    return fit(network, loss, images, checkpoint=path, **options), calls
+    saved = {name: options.pop(name) for name in ("every", "extra_state") if name in options}
+    options = {"epochs": 2, "batch_size": 4, "progress": False} | options
+    checkpoint = Checkpointing(path, resume=True, **saved)
+    return fit(network, loss, images, checkpoint=checkpoint, **options), calls
 
 
 @pytest.mark.parametrize(
@@ -218,9 +220,9 @@ def run(path, **options):
         {"learning_rate": np.logspace(-4, -2, 3)[1]},
         {"learning_rate": np.float32(1e-3), "weight_decay": np.float64(0.1)},
         {"warmup": np.float64(0.5), "seed": np.int64(3), "batch_size": np.int32(4)},
-        {"epochs": np.uint8(2), "checkpoint_every": np.int64(1)},
-        {"keep": {"x": Holds(np.arange(3.0))}},
-        {"keep": {"x": Holds(collections.defaultdict(list, a=[np.float32(1)]))}},
+        {"epochs": np.uint8(2), "every": np.int64(1)},
+        {"extra_state": {"x": Holds(np.arange(3.0))}},
+        {"extra_state": {"x": Holds(collections.defaultdict(list, a=[np.float32(1)]))}},
         {"description": {"rate": np.float32(0.1), "n": np.int64(3), "nan": math.nan}},
         {"before_step": lambda optimizer: optimizer.param_groups[0].update(lr=np.float64(0.01))},
         {
@@ -249,7 +251,7 @@ def test_what_fit_could_not_read_is_refused_before_the_first_step(tmp_path, valu
     def never(optimizer):
         calls.append(1)
 
-    given = [{"keep": {"x": Holds({"a": [value]})}}]
+    given = [{"extra_state": {"x": Holds({"a": [value]})}}]
     if not isinstance(value, int):  # as 1 it describes a run
         given.append({"description": {"x": value}})
     for options in given:

@@ -38,24 +38,24 @@ exercise = Exercise(
 
 
 @exercise.mistake(
-    "no normalisation", "this is the dot product: divide each row by its length first."
+    "no normalization", "this is the dot product: divide each row by its length first."
 )
-def _no_normalisation(a, b):
+def _no_normalization(a, b):
     return a @ b.T
 
 
 @exercise.mistake(
     "wrong axis",
-    "the columns were normalised, not the rows: a row is a vector, so take the norm along dim=1.",
+    "the columns were normalized, not the rows: a row is a vector, so take the norm along dim=1.",
 )
 def _wrong_axis(a, b):
     return F.normalize(a, dim=0) @ F.normalize(b, dim=0).T
 
 
 @exercise.mistake(
-    "one side normalised", "the rows of a have length 1, those of b have not: normalise both."
+    "one side normalized", "the rows of a have length 1, those of b have not: normalize both."
 )
-def _one_side_normalised(a, b):
+def _one_side_normalized(a, b):
     return F.normalize(a, dim=1) @ b.T
 
 

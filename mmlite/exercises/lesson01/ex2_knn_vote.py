@@ -1,4 +1,4 @@
-"""Exercise 01.2: the neighbours' vote."""
+"""Exercise 01.2: the neighbors' vote."""
 
 import torch
 from torch import Generator, Tensor
@@ -7,7 +7,7 @@ from mmlite.exercises.exercise import Exercise
 
 
 def knn_vote(similarity: Tensor, labels: Tensor, classes: int, temperature: float) -> Tensor:
-    """Return the class [M] that each query's k neighbours vote for, with weight exp(s / τ)."""
+    """Return the class [M] that each query's k neighbors vote for, with weight exp(s / τ)."""
     return _weighted_vote(torch.exp(similarity / temperature), labels, classes)
 
 
@@ -26,7 +26,7 @@ def draw(generator: Generator, size: int) -> tuple[Tensor, Tensor, int, float]:
 
 exercise = Exercise(
     id="01.2",
-    title="the neighbours' vote",
+    title="the neighbors' vote",
     points=2,
     minutes=15,
     difficulty=2,
@@ -42,13 +42,13 @@ exercise = Exercise(
 
 
 @exercise.mistake(
-    "votes counted", "every neighbour has the same vote here: weigh each by exp(similarity / τ)."
+    "votes counted", "every neighbor has the same vote here: weigh each by exp(similarity / τ)."
 )
 def _count_only(similarity, labels, classes, temperature):
     return _weighted_vote(torch.ones_like(similarity), labels, classes)
 
 
-@exercise.mistake("nearest only", "only the nearest neighbour decides here: let all k vote.")
+@exercise.mistake("nearest only", "only the nearest neighbor decides here: let all k vote.")
 def _nearest_only(similarity, labels, classes, temperature):
     return labels.gather(1, similarity.argmax(1, keepdim=True))[:, 0]
 
@@ -71,7 +71,7 @@ def _mean_label(similarity, labels, classes, temperature):
 
 
 @exercise.mistake(
-    "sign", "the least similar neighbour has the greatest vote here: weigh by exp(+similarity / τ)."
+    "sign", "the least similar neighbor has the greatest vote here: weigh by exp(+similarity / τ)."
 )
 def _weight_of_distance(similarity, labels, classes, temperature):
     return _weighted_vote(torch.exp(-similarity / temperature), labels, classes)

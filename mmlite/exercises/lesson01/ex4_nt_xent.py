@@ -35,10 +35,10 @@ exercise = Exercise(
 
 
 def _nt_xent_variant(
-    z1, z2, temperature, diagonal_in=False, normalise=True, times=False, reduction="mean"
+    z1, z2, temperature, diagonal_in=False, normalize=True, times=False, reduction="mean"
 ):
     z = torch.cat([z1, z2])
-    z = F.normalize(z, dim=1) if normalise else z
+    z = F.normalize(z, dim=1) if normalize else z
     similarity = z @ z.T * temperature if times else z @ z.T / temperature
     if not diagonal_in:
         similarity = similarity.masked_fill(
@@ -63,12 +63,12 @@ def _diagonal_left_in(*case):
 
 
 @exercise.mistake(
-    "no normalisation",
+    "no normalization",
     "the dot products are of vectors of any length: divide each row by its norm "
     "first, so that similarities are cosines.",
 )
-def _no_normalisation(*case):
-    return _nt_xent_variant(*case, normalise=False)
+def _no_normalization(*case):
+    return _nt_xent_variant(*case, normalize=False)
 
 
 @exercise.mistake(

@@ -50,9 +50,9 @@ def _times_temperature(s, t):
 
 
 @exercise.mistake(
-    "not normalised", "these are the weights before they are made to sum to 1: divide by their sum."
+    "not normalized", "these are the weights before they are made to sum to 1: divide by their sum."
 )
-def _not_normalised(s, t):
+def _not_normalized(s, t):
     return torch.exp(s / t)
 
 

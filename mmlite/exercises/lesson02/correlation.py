@@ -24,7 +24,7 @@ def correlate(
     z1: Tensor,
     z2: Tensor,
     axis: int = 0,
-    centre: bool = True,
+    center: bool = True,
     scale: bool = True,
     correction: tuple[int, int] = (0, 0),
     rows: bool = False,
@@ -35,10 +35,10 @@ def correlate(
     """
 
     def standard(z):
-        centred = z - z.mean(axis, keepdim=True) if centre else z
-        squares = centred.square().sum(axis, keepdim=True)
+        centered = z - z.mean(axis, keepdim=True) if center else z
+        squares = centered.square().sum(axis, keepdim=True)
         deviation = (squares / (z.shape[axis] - correction[0])).sqrt()
-        return centred / deviation if scale else centred
+        return centered / deviation if scale else centered
 
     a, b = standard(z1), standard(z2)
     product = a @ b.T if rows else a.T @ b
@@ -60,7 +60,7 @@ MISREADINGS = (
         "centring forgotten",
         "centring was forgotten: subtract from each dimension its mean over the batch before "
         "anything else.",
-        {"centre": False},
+        {"center": False},
     ),
     (
         "wrong axis",

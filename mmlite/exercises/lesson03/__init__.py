@@ -1,8 +1,8 @@
 """The exercises of lesson 03: what a dimension holds, masks, and a gain that is not luck."""
 
 from mmlite.exercises.lesson03 import (
-    ex1_class_information,
-    ex2_nuisance_information,
+    ex1_class_r2,
+    ex2_nuisance_r2,
     ex3_top_mask,
     ex4_masked_similarity,
     ex5_split_gain,
@@ -11,8 +11,8 @@ from mmlite.exercises.lesson03.ex4_masked_similarity import masked_similarity
 from mmlite.exercises.lesson03.ex5_split_gain import split_gain
 
 EXERCISES = (
-    ex1_class_information.exercise,
-    ex2_nuisance_information.exercise,
+    ex1_class_r2.exercise,
+    ex2_nuisance_r2.exercise,
     ex3_top_mask.exercise,
     ex4_masked_similarity.exercise,
     ex5_split_gain.exercise,

@@ -8,10 +8,10 @@ from mmlite.exercises.exercise import Exercise
 
 
 def draw(generator: Generator, size: int) -> tuple[Tensor, float]:
-    keep = 0.3 + 0.4 * float(torch.rand((), generator=generator))
+    share = 0.3 + 0.4 * float(torch.rand((), generator=generator))
     if size <= 4:
-        keep = keep / (4 * size)  # of so few, keep * D rounds to 0, and one is to be kept
-    return torch.rand(size, generator=generator), round(keep, 2)
+        share = share / (4 * size)  # of so few, share * D rounds to 0, and one is to be kept
+    return torch.rand(size, generator=generator), round(share, 2)
 
 
 exercise = Exercise(
@@ -31,16 +31,16 @@ exercise = Exercise(
 )
 
 
-def _order(information: Tensor) -> Tensor:
-    return information.argsort(descending=True, stable=True)
+def _order(scores: Tensor) -> Tensor:
+    return scores.argsort(descending=True, stable=True)
 
 
-def _count(information: Tensor, keep: float) -> int:
-    return max(1, round(keep * len(information)))
+def _count(scores: Tensor, share: float) -> int:
+    return max(1, round(share * len(scores)))
 
 
-def _as_mask(information: Tensor, kept: Tensor) -> Tensor:
-    mask = torch.zeros(len(information), dtype=torch.bool, device=information.device)
+def _as_mask(scores: Tensor, kept: Tensor) -> Tensor:
+    mask = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
     mask[kept] = True
     return mask
 
@@ -48,57 +48,57 @@ def _as_mask(information: Tensor, kept: Tensor) -> Tensor:
 @exercise.mistake(
     "lowest kept", "the dimensions with the least were kept: sort in descending order."
 )
-def _lowest_kept(information, keep):
-    return _as_mask(information, _order(-information)[: _count(information, keep)])
+def _lowest_kept(scores, share):
+    return _as_mask(scores, _order(-scores)[: _count(scores, share)])
 
 
 @exercise.mistake(
     "threshold",
-    "keep is a share of the dimensions, not a threshold of their information: keep "
-    "the round(keep · D) best.",
+    "share counts dimensions, it is not a threshold of their scores: keep "
+    "the round(share · D) best.",
 )
-def _threshold(information, keep):
-    return information > keep
+def _threshold(scores, share):
+    return scores > share
 
 
 @exercise.mistake(
     "kept and dropped exchanged",
     "True and False are exchanged: the mask is True where a dimension is kept.",
 )
-def _kept_and_dropped_exchanged(information, keep):
-    return ~_as_mask(information, _order(information)[: _count(information, keep)])
+def _kept_and_dropped_exchanged(scores, share):
+    return ~_as_mask(scores, _order(scores)[: _count(scores, share)])
 
 
-@exercise.mistake("share dropped", "keep · D dimensions were dropped: keep · D are to be kept.")
-def _share_dropped(information, keep):
+@exercise.mistake("share dropped", "share · D dimensions were dropped: share · D are to be kept.")
+def _share_dropped(scores, share):
     return _as_mask(
-        information,
-        _order(information)[: len(information) - _count(information, keep)],
+        scores,
+        _order(scores)[: len(scores) - _count(scores, share)],
     )
 
 
 @exercise.mistake(
-    "first dimensions", "the first dimensions were kept, whatever they hold: sort by information."
+    "first dimensions", "the first dimensions were kept, whatever they hold: sort by scores."
 )
-def _first_dimensions(information, keep):
+def _first_dimensions(scores, share):
     return _as_mask(
-        information,
-        torch.arange(_count(information, keep), device=information.device),
+        scores,
+        torch.arange(_count(scores, share), device=scores.device),
     )
 
 
 @exercise.mistake(
     "none kept",
-    "round(keep · D) is 0 for a small share, and then no dimension was kept: keep at least one.",
+    "round(share · D) is 0 for a small share, and then no dimension was kept: keep at least one.",
 )
-def _none_kept(information, keep):
-    return _as_mask(information, _order(information)[: round(keep * len(information))])
+def _none_kept(scores, share):
+    return _as_mask(scores, _order(scores)[: round(share * len(scores))])
 
 
 @exercise.mistake(
     "indices",
     "these are the indices of the best dimensions: return a mask, True at these "
-    "places, of the shape of information.",
+    "places, of the shape of scores.",
 )
-def _indices(information, keep):
-    return _order(information)[: _count(information, keep)]
+def _indices(scores, share):
+    return _order(scores)[: _count(scores, share)]

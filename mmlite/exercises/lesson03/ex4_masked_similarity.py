@@ -75,7 +75,7 @@ def _other_dimensions(a, b, mask):
 
 @exercise.mistake(
     "dimensions in place of images",
-    "the columns were normalised: a row is an image, so take the norm along dim=1.",
+    "the columns were normalized: a row is an image, so take the norm along dim=1.",
 )
 def _dimensions_in_place_of_images(a, b, mask):
     return F.normalize(a * mask, dim=0) @ F.normalize(b * mask, dim=0).T

@@ -33,7 +33,7 @@ def is_constant(h: Tensor) -> Tensor:
 def constants_last(reference: Information, tolerance: float) -> Callable[..., Any]:
     """Return how an answer is observed: constant dimensions count once all others are right.
 
-    So a mistake that has nothing to do with them is recognised whatever the answer does there; and
+    So a mistake that has nothing to do with them is recognized whatever the answer does there; and
     then NaN in one of them becomes NaN in all, a number other than 0 becomes 1 in all. How a sum
     rounds does not decide which mistake is seen.
     """
@@ -96,7 +96,7 @@ def add_constants(exercise: Exercise) -> None:
 def say_of_constants(observed: Tensor) -> str | None:
     """Say what is wrong with the last two dimensions, if they are what is wrong.
 
-    Where sums round as they should not in some cases only, no mistake is recognised.
+    Where sums round as they should not in some cases only, no mistake is recognized.
     """
     if observed.shape != (6,) or observed.is_meta or not observed.is_floating_point():
         return None

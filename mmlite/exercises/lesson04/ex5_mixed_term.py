@@ -73,13 +73,13 @@ def _the_trap(theta, w, x, weight, v):
 
     def along(w):
         u, du = torch.func.jvp(lambda theta: _through_head(theta, w, x, weight), (theta,), (v,))
-        centred, dcentred = u - u.mean(0), du - du.mean(0)
-        scale = (centred.square().mean(0) + EPSILON).rsqrt()
+        centered, dcentered = u - u.mean(0), du - du.mean(0)
+        scale = (centered.square().mean(0) + EPSILON).rsqrt()
         held = scale.detach()
         standard = (u - u.mean(0).detach()) * held
-        dnorm = held * (dcentred - standard * (standard * dcentred).mean(0))
+        dnorm = held * (dcentered - standard * (standard * dcentered).mean(0))
         cubes = torch.func.jvp(
-            lambda norm: torch.tanh(norm).pow(3).mean(), (centred * scale,), (dnorm,)
+            lambda norm: torch.tanh(norm).pow(3).mean(), (centered * scale,), (dnorm,)
         )
         return cubes[1]
 

@@ -15,5 +15,5 @@ def draw_between(generator: Generator, low: float, high: float) -> float:
 
 WHY_NUMBERS = (
     "products and quotients of a few Python floats or float32 numbers round by 1e-6 at most; the "
-    "mistakes are off by more than one per cent"
+    "mistakes are off by more than one percent"
 )

@@ -69,7 +69,7 @@ def _around_plain_mean(counts, means, variances):
 
 @exercise.mistake(
     "unbiased",
-    "this is divided by one less than the count; BatchNorm normalises with the biased variance.",
+    "this is divided by one less than the count; BatchNorm normalizes with the biased variance.",
 )
 def _unbiased(counts, means, variances):
     return pooled_variance(counts, means, variances) * counts.sum() / (counts.sum() - 1)

@@ -1,6 +1,6 @@
 """Which names a statement changes without binding them: `T.append(3)`, `setup()`, `table[1] = 5`.
 
-Nothing is run for it, so it is a reading, and errs towards running a cheap line too many: what is
+Nothing is run for it, so it is a reading, and errs toward running a cheap line too many: what is
 called for its result alone, or only shown, changes nothing; a training that is given a number that
 the answer uses too does not change that number.
 """

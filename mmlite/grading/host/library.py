@@ -17,6 +17,7 @@ FROM = {
     "support": "01",
     "support.checks": "01",
     "support.devices": "01",
+    "support.lazy": "01",
     "support.reach": "01",
     "support.rng": "01",
     "support.torchrun": "01",
@@ -36,14 +37,15 @@ FROM = {
     "evaluation": "02",  # 01.2 is the vote of `knn_accuracy`
     "statistics": "01",
     "redundancy": "03",  # 02.1 cross_correlation, 02.3 barlow_twins
-    "confounders": "04",  # 03.1 class_information, 03.2 nuisance_information, 03.3 top_mask
+    "confounders": "04",  # 03.1 class_r2, 03.2 nuisance_r2, 03.3 top_mask
     "metamask": "07",  # 04.2 virtual_step, 04.3 meta_gradient
     "metamask.checkpointing": "07",
     "metamask.gradient": "07",
     "metamask.lookahead": "07",
     "metamask.mask": "07",
     "metamask.objective": "07",
-    "metamask.steps": "07",
+    "metamask.trainer": "07",
+    "metamask.update": "07",
     "metamask.tangents": "07",
     "training": "02",
     "training.arguments": "02",

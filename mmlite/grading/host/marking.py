@@ -1,7 +1,7 @@
 """What a submission's answers are worth: `judge`, with the student's function at a distance.
 
 Each exercise gets a process of its own, which knows one notebook and one function; so a loop
-without end costs one exercise and not six, and nothing learnt from one can be told in another. The
+without end costs one exercise and not six, and nothing learned from one can be told in another. The
 verdicts are those of `mmlite.exercises.judge`, in this process, on inputs drawn for the class.
 """
 
@@ -36,7 +36,7 @@ class Mark:
         points, of: earned, and to be had.
         status: "passed", "not started", "wrong" or "missing".
         message: a sentence for the student; of a hidden test it tells neither inputs nor results.
-        mistake: the name of the recognised mistake, or None.
+        mistake: the name of the recognized mistake, or None.
         tests: of each test by name whether it passed; those after the first failure have none.
         alike: a digest of the answer that renaming and layout do not change.
         size: of the answer, in nodes of its syntax.

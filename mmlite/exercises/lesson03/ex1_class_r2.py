@@ -32,16 +32,16 @@ exercise = Exercise(
     points=2,
     minutes=20,
     difficulty=3,
-    function="my_class_information",
-    reference=course.class_information,
-    home="mmlite.confounders.class_information",
+    function="my_class_r2",
+    reference=course.class_r2,
+    home="mmlite.confounders.class_r2",
     draw=draw,
     sizes=(6, 12, 40),
     hidden_sizes=(5, 200),
     tolerance=1e-4,
     why_tolerance="float32 loses about 1e-6 where a mean of 3 deviations is subtracted; 1e-4 "
     "leaves room for any order of the sums",
-    observe=constants_last(course.class_information, 1e-4),
+    observe=constants_last(course.class_r2, 1e-4),
     explain=say_of_constants,
 )
 
@@ -96,9 +96,9 @@ def _grand_mean_forgotten(h, labels):
 
 
 @exercise.mistake(
-    "total not centred", "the total is a sum of squares about 0: take it about the mean."
+    "total not centered", "the total is a sum of squares about 0: take it about the mean."
 )
-def _total_not_centred(h, labels):
+def _total_not_centered(h, labels):
     return _between(h, labels, h.mean(0)) / h.square().sum(0)
 
 

@@ -29,16 +29,16 @@ exercise = Exercise(
     points=3,
     minutes=25,
     difficulty=3,
-    function="my_nuisance_information",
-    reference=course.nuisance_information,
-    home="mmlite.confounders.nuisance_information",
+    function="my_nuisance_r2",
+    reference=course.nuisance_r2,
+    home="mmlite.confounders.nuisance_r2",
     draw=draw,
     sizes=(8, 12, 40),
     hidden_sizes=(6, 200),
     tolerance=1e-3,
     why_tolerance="a fit in float32 by the normal equations squares the conditioning and keeps "
     "about four digits; the smallest mistake changes some share by more than 1e-2",
-    observe=constants_last(course.nuisance_information, 1e-3),
+    observe=constants_last(course.nuisance_r2, 1e-3),
     explain=say_of_constants,
 )
 
@@ -62,25 +62,25 @@ def _what_is_left(h, nuisance):
 
 @exercise.mistake(
     "no intercept",
-    "the fit has no intercept: append a column of ones to the nuisance, or centre both first.",
+    "the fit has no intercept: append a column of ones to the nuisance, or center both first.",
 )
 def _no_intercept(h, nuisance):
     return _explained_by_fit(h, nuisance, intercept=False)
 
 
 @exercise.mistake(
-    "no intercept, not centred",
-    "the mean counts as variation here: centre h and the nuisance first.",
+    "no intercept, not centered",
+    "the mean counts as variation here: center h and the nuisance first.",
 )
-def _no_intercept_not_centred(h, nuisance):
+def _no_intercept_not_centered(h, nuisance):
     return _explained_by_fit(h, nuisance, False, False)
 
 
 @exercise.mistake(
-    "total not centred",
+    "total not centered",
     "the residual is compared with a sum of squares about 0: take the total about the mean.",
 )
-def _total_not_centred(h, nuisance):
+def _total_not_centered(h, nuisance):
     return _explained_by_fit(h, nuisance, about_mean=False)
 
 
