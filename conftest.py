@@ -1,10 +1,26 @@
-"""What pytest has no option for: how stored notebooks are compared, and where GPU tests run."""
+"""What pytest has no option for: tests side by side, stored notebooks compared, GPU tests skipped."""
 
 import functools
+import os
+from pathlib import Path
 
 import pytest
 
 PROGRESS = "/s]"  # how a progress bar's text ends; it tells times, so it is not compared
+MOST_WORKERS = 4  # each holds PyTorch, and some a class or a training
+
+
+def pytest_xdist_auto_num_workers(config) -> int:
+    """All tests run side by side, a few by themselves: a worker takes seconds to start."""
+    if config.args != config.getini("testpaths"):
+        return 0
+    return min(os.cpu_count() or 1, MOST_WORKERS)
+
+
+def pytest_configure(config) -> None:
+    """Let workers share the cores, and not each take all of them."""
+    if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
 
 def is_progress(output) -> bool:
@@ -19,6 +35,7 @@ def pytest_collection_modifyitems(items):
     """
     for item in items:
         if hasattr(item, "compare_outputs"):
+            item.add_marker(pytest.mark.xdist_group(Path(item.fspath).name))  # its cells in order
             item.parent.skip_compare += ("stderr",)
             item.sanitize = functools.partial(_sanitize, item.sanitize)
             item.compare_outputs = functools.partial(_compare, item.compare_outputs)
