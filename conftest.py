@@ -31,8 +31,10 @@ def is_progress(output) -> bool:
 def pytest_collection_modifyitems(items):
     """Leave out of the comparison what may differ; skip GPU tests where there is no GPU.
 
-    That is stderr, progress bars and the numbers behind a sign ≈.
+    Stderr, progress bars and the numbers behind a sign ≈ may differ.
     """
+    # what takes longest first, so that no worker is left with it at the end
+    items.sort(key=lambda item: item.get_closest_marker("lesson") is None)
     for item in items:
         if hasattr(item, "compare_outputs"):
             item.add_marker(pytest.mark.xdist_group(Path(item.fspath).name))  # its cells in order

@@ -4,8 +4,8 @@ The lessons are compared as this processor computes, by nbval; their masters as 
 executed by nbgrader, so by nbclient. All of both as a processor without AVX does, which takes twice
 as long, and all of both executed by nbclient as it is:
 
-    MMLITE_PROCESSOR=sse uv run pytest tests/course/test_lessons.py -k fresh_kernel
-    MMLITE_RUNNER=nbclient uv run pytest tests/course/test_lessons.py -k fresh_kernel
+    MMLITE_PROCESSOR=sse uv run pytest -n 2 tests/course/test_lessons.py -m lesson
+    MMLITE_RUNNER=nbclient uv run pytest -n 2 tests/course/test_lessons.py -m lesson
 
 The processors that can be played are those of `PROCESSORS`, the ways to run those of `RUNNERS`.
 """
@@ -14,7 +14,6 @@ import os
 import re
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -59,33 +58,27 @@ def played(processor: str) -> dict[str, str]:
 # the other as another, and the pair has been compared as both.
 
 
-@pytest.fixture(scope="module")
-def compared():
-    """Compare each notebook on one thread, as many at once as there are cores."""
-    # threads that wait let others run: what else a machine does must not decide (some claims are
-    # about times), and two lessons at once take half as long so, measured on two cores
+def compared(path: Path, runner: str, processor: str | None) -> str:
+    """Execute a notebook on one thread and return how its outputs differ from the stored ones."""
+    # threads that wait let others run: two lessons at once take half as long so on two cores
     one_thread = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
-    asked, runner = os.environ.get("MMLITE_PROCESSOR"), os.environ.get("MMLITE_RUNNER")
-    of_lessons = played(asked) if asked else {}
-    of_masters = played(asked or ANOTHER)
-    pool = ThreadPoolExecutor(os.cpu_count())
-    lessons, masters = RUNNERS[runner or "nbval"], RUNNERS[runner or "nbgrader"]
-    jobs = [(path, lessons, of_lessons) for path in LESSONS]
-    jobs += [(path, masters, of_masters) for path in MASTERS]
-    yield {
-        path: pool.submit(runner, path, one_thread | processor) for path, runner, processor in jobs
-    }
-    pool.shutdown(cancel_futures=True)
+    run = RUNNERS[os.environ.get("MMLITE_RUNNER") or runner]
+    return run(path, one_thread | (played(processor) if processor else {}))
 
 
+ASKED = os.environ.get("MMLITE_PROCESSOR")
+
+
+@pytest.mark.lesson
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.name)
-def test_a_lessons_outputs_are_the_same_on_a_fresh_kernel(path, compared):
-    assert compared[path].result() == ""
+def test_a_lessons_outputs_are_the_same_on_a_fresh_kernel(path):
+    assert compared(path, "nbval", ASKED) == ""
 
 
+@pytest.mark.lesson
 @pytest.mark.parametrize("path", MASTERS, ids=lambda path: path.name)
-def test_a_masters_outputs_are_the_same_on_a_fresh_kernel_of_another_processor(path, compared):
-    assert compared[path].result() == ""
+def test_a_masters_outputs_are_the_same_on_a_fresh_kernel_of_another_processor(path):
+    assert compared(path, "nbgrader", ASKED or ANOTHER) == ""
 
 
 TRAINING = """
