@@ -1,4 +1,4 @@
-"""What pytest has no option for: tests side by side, stored notebooks compared, GPU tests skipped."""
+"""What pytest has no option for: tests side by side, notebooks compared, GPU tests skipped."""
 
 import functools
 import os

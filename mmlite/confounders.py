@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mmlite.evaluation import alike, check_labeled, frozen, topk, vote
 from mmlite.support import checks
+from mmlite.support.scaling import over_largest
 
 MASKS_AT_ONCE = 128
 QUERIES_AT_ONCE = 2**21  # similarities held at once: 8 MB stay in a processor's cache
@@ -369,8 +370,7 @@ def _scaled(h: Tensor) -> Tensor:
     A cosine does not see the scale.
     """
     h = h.detach()
-    largest = h.abs().amax(1, keepdim=True)
-    return h / torch.where(largest > 0, largest, 1)
+    return over_largest(h, h.abs().amax(1, keepdim=True))
 
 
 def _masked_length(h: Tensor, masks: Tensor) -> Tensor:
@@ -401,8 +401,7 @@ def _standardized(h: Tensor) -> Tensor:
     """Return columns of mean 0 and length 1 in the device's widest float, constant ones as 0."""
     rounding = 8 * torch.finfo(_result_type(h)).eps
     h = h.float() if h.device.type == "mps" else h.double()
-    largest = h.abs().amax(0)
-    h = h / torch.where(largest > 0, largest, 1)
+    h = over_largest(h, h.abs().amax(0))
     centered = h - h.mean(0)
     length = centered.norm(dim=0)
     # what rounding of the given type leaves of a constant column whose largest entry is 1

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from mmlite.datasets import DataError, tiny_imagenet
 from mmlite.support import checks
+from mmlite.support.errors import first_line
 
 FASHION_CLASSES = (
     "T-shirt/top",
@@ -270,7 +271,7 @@ def _load_from_folder(name: str, split: str, root: Path, download: bool) -> Imag
         )
         raise DataError(
             f"{name} is missing or damaged in {root.resolve()} "
-            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no detail'})"
+            f"({type(error).__name__}: {first_line(error)})"
             f"; {fetch}, or pass root= or set MMLITE_DATA to the folder that has it"
         ) from error
     return found

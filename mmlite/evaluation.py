@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmlite.support import checks
+from mmlite.support.scaling import over_largest
 
 Reader = TypeVar("Reader", bound=Callable)
 CHUNK = 2**25  # similarities held at once: 134 MB in float32
@@ -239,8 +240,7 @@ def few_label_accuracy(
 
 
 def _unit(h: Tensor) -> Tensor:
-    longest = h.abs().amax(1, keepdim=True)  # its square might overflow, or vanish
-    return F.normalize(h / torch.where(longest > 0, longest, 1), dim=1)
+    return F.normalize(over_largest(h, h.abs().amax(1, keepdim=True)), dim=1)
 
 
 def _nearest(train_u: Tensor, query_u: Tensor, k: int) -> Iterator[tuple[Tensor, Tensor]]:

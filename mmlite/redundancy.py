@@ -11,6 +11,7 @@ from torch import Tensor
 from mmlite import distributed
 from mmlite.contrastive import check_finite, check_pair
 from mmlite.support import checks
+from mmlite.support.scaling import over_largest
 
 
 def cross_correlation(z1: Tensor, z2: Tensor) -> Tensor:
@@ -141,9 +142,8 @@ def _standard_columns(z: Tensor, name: str) -> Tensor:
     """Return z with columns of mean 0 and length 1 over the batch, constant columns as 0."""
     z = z.to(torch.promote_types(z.dtype, torch.float32))
     check_finite(z.detach().abs().amax(1, keepdim=True), name)
-    # A constant factor against overflow; neither the correlation nor its gradient sees it.
-    largest = distributed.all_reduce_max(z.detach().abs().amax(0))
-    z = z / torch.where(largest > 0, largest, 1)
+    # neither the correlation nor its gradient sees the factor
+    z = over_largest(z, distributed.all_reduce_max(z.detach().abs().amax(0)))
     count = distributed.global_size(len(z))
     centered = z - (
         distributed.all_reduce_sum(z.sum(0)) / count if distributed.is_sharded() else z.mean(0)
@@ -162,8 +162,7 @@ def _spectrum(function: str, name: str, h: Tensor, center: bool) -> Tensor:
     check_finite(h.abs().amax(1, keepdim=True), name)
     rounding = 8 * torch.finfo(torch.promote_types(h.dtype, torch.float32)).eps
     h = h.float() if h.device.type == "mps" else h.double()
-    largest = h.abs().amax()
-    h = h / torch.where(largest > 0, largest, 1)  # against overflow; shares do not see it
+    h = over_largest(h, h.abs().amax())  # shares do not see it
     if center:
         column, h = h.abs().amax(0), h - h.mean(0)
         # what rounding leaves of a constant column

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from mmlite.cli.arguments import local_time, need, path, positive
+from mmlite.support.progress import progress_bar
 
 
 def add(commands) -> None:
@@ -91,8 +92,6 @@ def add(commands) -> None:
 
 def grade_submissions(options: argparse.Namespace) -> int:
     """Mark submissions, print what came of it, and return 1 if some could not be marked."""
-    from tqdm import tqdm
-
     from mmlite.course.notebooks import LessonError, find_course, lesson_names
     from mmlite.exercises import all_exercises
 
@@ -115,7 +114,7 @@ def grade_submissions(options: argparse.Namespace) -> int:
         raise LessonError(f"--out {options.out} is a file; name a folder")
     settings = Settings(options.timeout, options.memory)
     wishes = Wishes(lesson, options.due, options.roster, options.overrides, tuple(options.forget))
-    with _sandbox(options, course) as sandbox, tqdm(unit="submission") as bar:
+    with _sandbox(options, course) as sandbox, progress_bar("submission") as bar:
         try:
             selfcheck.known_answers(sandbox)
             done = grade(
@@ -130,7 +129,7 @@ def grade_submissions(options: argparse.Namespace) -> int:
                 on_submission=lambda student: bar.update(),
             )
         except KeyboardInterrupt:
-            tqdm.write("Stopped; run the same again to go on.", file=sys.stderr)
+            bar.write("Stopped; run the same again to go on.", file=sys.stderr)
             return 130
     print(
         f"{done.submissions} submissions: {done.marked} marked now, {done.known} known already; "

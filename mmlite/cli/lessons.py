@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from mmlite.cli import arguments
+from mmlite.support.progress import progress_bar
 
 
 def add(commands) -> None:
@@ -119,9 +120,7 @@ def release_lessons(options: argparse.Namespace) -> int:
 
 def _progress(path: Path, times: int = 1):
     """Return a progress bar over the code cells of a notebook."""
-    from tqdm import tqdm
-
     from mmlite.course.notebooks import code_cells, read_notebook
 
     total = times * len(code_cells(read_notebook(path)))
-    return tqdm(total=total, desc=path.stem, unit="cell")
+    return progress_bar("cell", total, title=path.stem)

@@ -7,7 +7,6 @@ line.
 
 from __future__ import annotations
 
-import os
 import re
 import textwrap
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmlite.course.notebooks import LessonError, execute, machine, read_notebook
+from mmlite.support.files import replacing
 
 if TYPE_CHECKING:  # `mmlite bench` does without notebooks' packages
     from nbformat import NotebookNode
@@ -148,9 +148,8 @@ def build(master_path: Path, lesson_path: Path, on_cell: Callable[[], None]) -> 
         notebook.metadata["mmlite"] = {"seconds": round(seconds), "machine": machine()}
         nbformat.validate(notebook)
     for path, notebook in made.items():  # each whole or not at all
-        draft = path.with_name(f".{path.name}.part")
-        nbformat.write(notebook, draft)
-        os.replace(draft, path)
+        with replacing(path) as draft:
+            nbformat.write(notebook, draft)
 
 
 def stale(master_path: Path, lesson_path: Path) -> list[str]:

@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from mmlite.exercises.exercise import Case, Exercise, Mistake
+from mmlite.support.errors import first_line
 
 STUB = "{} is yours to write"  # what the stubs of `mmlite.course.build` say
 # The grader judges in threads, and forward mode is one to a process: so one thread at a time runs
@@ -85,7 +86,7 @@ def _judge_case(exercise: Exercise, function: Callable[..., Any], case: Case) ->
     except Exception as error:
         if _is_the_stubs(error, exercise):
             return Verdict("not started", f"{exercise.function} is still the stub")
-        detail = str(error).splitlines()[0] if str(error) else "no detail"
+        detail = first_line(error) if str(error).strip() else "no detail"
         return Verdict(
             "wrong",
             f"{exercise.function} raised {type(error).__name__}: {detail} (for {_describe(case)})",

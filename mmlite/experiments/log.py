@@ -2,10 +2,10 @@
 
 import json
 import warnings
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mmlite.support.files import replacing
 from mmlite.training.checkpoints import CheckpointWarning, WriteError
 
 
@@ -21,15 +21,12 @@ class Log:
         Raises:
             WriteError: the disk is full, say. The log stays as it was.
         """
-        fresh = self.path.with_name(f"{self.path.name}.tmp")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             kept = [text for epoch, text in self._lines() if epoch < line["epoch"]]
-            fresh.write_text("\n".join([*kept, json.dumps(line), ""]), encoding="utf-8")
-            fresh.replace(self.path)
+            with replacing(self.path) as draft:
+                draft.write_text("\n".join([*kept, json.dumps(line), ""]), encoding="utf-8")
         except OSError as error:
-            with suppress(OSError):
-                fresh.unlink()
             raise WriteError(
                 f"the log {self.path} cannot be written ({error.strerror}); make room there. The "
                 "last checkpoint is as it was"

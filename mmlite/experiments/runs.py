@@ -31,6 +31,7 @@ from mmlite.metamask import DimensionalMask, LookaheadMetaMask, MaskTrainer, Met
 from mmlite.redundancy import barlow_twins
 from mmlite.support import checks
 from mmlite.support.devices import device
+from mmlite.support.errors import first_line
 from mmlite.training import Checkpointing, History, Loss, fit
 from mmlite.training.checkpoints import (
     CheckpointError,
@@ -344,7 +345,7 @@ def evaluate(checkpoint: str | Path, tell: Callable[[str], None] = lambda line: 
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(
             f"{found.path} holds other weights than its recipe's network has; was it written by "
-            f"another version of mmlite? ({str(error).splitlines()[0]})"
+            f"another version of mmlite? ({first_line(error)})"
         ) from error
     named = method if schedule is None else f"{method} ({schedule})"
     tell(f"{recipe.name}, {named}, seed {seed}, after {steps:,} steps")

@@ -27,6 +27,7 @@ from mmlite.metamask.checkpointing import without_checkpointing
 from mmlite.metamask.mask import halves
 from mmlite.metamask.tangents import FusedTangents, Kept, check_same
 from mmlite.metamask.update import Parameters, check_copied, virtual_sgd
+from mmlite.support.errors import first_line
 from mmlite.support.reach import held_by
 from mmlite.support.rng import RngState, own_generators
 
@@ -260,7 +261,7 @@ class Objective:
             except NotImplementedError as error:
                 raise NotImplementedError(
                     "the encoder has an operation that PyTorch cannot differentiate in forward "
-                    f'mode ({str(error).splitlines()[0]}); method="unrolled" does without'
+                    f'mode ({first_line(error)}); method="unrolled" does without'
                 ) from error
             h, along = forward_ad.unpack_dual(found)
             return h.detach(), torch.zeros_like(h) if along is None else along.detach()
@@ -324,7 +325,7 @@ def told_what_lacks(where: str, instead: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        said = str(error).partition("\n")[0]
+        said = first_line(error)
         if not re.search("derivative for .* is not implemented|once_differentiable", said):
             raise
         raise NotImplementedError(

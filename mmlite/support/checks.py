@@ -15,6 +15,8 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmlite.support.errors import first_line
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
@@ -188,7 +190,7 @@ def device(name: str, value: Any) -> "torch.device":
         torch.empty(1, device=chosen)
     # torch reports an unknown name, an absent driver and an index too high in three ways
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise ValueError(
             f"{name} must be a device of this machine, got {str(value)!r} ({reason})"
         ) from error

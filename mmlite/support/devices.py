@@ -4,6 +4,8 @@ import os
 
 import torch
 
+from mmlite.support import checks
+
 
 def device() -> torch.device:
     """Return the device to work on: `MMLITE_DEVICE` if set, else cuda, then mps, then cpu.
@@ -17,12 +19,6 @@ def device() -> torch.device:
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
-        chosen = torch.device(wanted)
-        torch.empty(1, device=chosen)
-    # torch reports an unknown name, an absent driver and an index too high in three ways
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(
-            f"MMLITE_DEVICE={wanted!r} is not a device of this machine "
-            f"({str(error).splitlines()[0]}); set it to cpu, cuda, cuda:0 or mps, or unset it"
-        ) from error
-    return chosen
+        return checks.device("MMLITE_DEVICE", wanted)
+    except ValueError as error:
+        raise ValueError(f"{error}; set it to cpu, cuda, cuda:0 or mps, or unset it") from error

@@ -24,6 +24,8 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
+from mmlite.support.errors import first_line
+from mmlite.support.files import replacing
 from mmlite.training.storable import alike, from_file, plain, to_file
 
 FORMAT, VERSION = "mmlite checkpoint", 3
@@ -96,26 +98,23 @@ def save_checkpoint(
         "description": plain(description),
         "state": to_file(dict(state)),
     }
-    fresh = path.with_name(f"{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with fresh.open("wb+") as file:
-            torch.save(content, file)
-            _seal(file)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            _put_away(path)
-        os.replace(fresh, path)
+        with replacing(path) as draft:
+            with draft.open("wb+") as file:
+                torch.save(content, file)
+                _seal(file)
+                file.flush()
+                os.fsync(file.fileno())
+            if path.exists():
+                _put_away(path)
         _flush_folder(path.parent)
     # a full disk reaches us as an error of torch's writer
     except (OSError, RuntimeError) as error:
-        with contextlib.suppress(OSError):  # what is half written takes room for nothing
-            fresh.unlink()
         last = path if path.exists() else previous_path(path)
         left = f"The last one is {last}" if last.exists() else "There is no earlier one"
         raise WriteError(
-            f"the checkpoint {path} cannot be written ({_first_line(error)}); make room there or "
+            f"the checkpoint {path} cannot be written ({first_line(error)}); make room there or "
             f"give another path. {left}"
         ) from error
 
@@ -164,7 +163,7 @@ def alone(path: str | Path) -> Iterator[None]:
         )
     except OSError as error:
         raise CheckpointError(
-            f"the checkpoint {path} could not be written ({_first_line(error)}); give another path"
+            f"the checkpoint {path} could not be written ({first_line(error)}); give another path"
         ) from error
     try:
         yield
@@ -237,7 +236,7 @@ def _read(path: Path) -> Checkpoint:
     except Exception as error:
         # torch's own sentence advises to load it all the same
         unsafe = isinstance(error, pickle.UnpicklingError)
-        reason = "it holds more than data, and none of it was run" if unsafe else _first_line(error)
+        reason = "it holds more than data, and none of it was run" if unsafe else first_line(error)
         raise CheckpointError(f"{path} is not a checkpoint of mmlite ({reason})") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(
@@ -272,7 +271,7 @@ def _is_sealed(path: Path) -> bool:
     except PermissionError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error
     except OSError as error:  # a disk that fails
-        raise _DamageError(_first_line(error)) from error
+        raise _DamageError(first_line(error)) from error
     content, comment = whole[: -len(DIGEST) - 64], whole[-len(DIGEST) - 64 :]
     if not comment.startswith(DIGEST):
         return False  # another's file, one of an earlier version, or damage that the sums will show
@@ -292,7 +291,7 @@ def _check_sums(path: Path) -> None:
         raise
     # whatever random bytes make the archive's reader raise
     except (zipfile.BadZipFile, zlib.error, OSError, ValueError, RuntimeError) as error:
-        raise _DamageError(_first_line(error)) from error
+        raise _DamageError(first_line(error)) from error
     except EOFError as error:
         raise _DamageError("it ends too early") from error
     if bad is not None:
@@ -307,7 +306,3 @@ def _flush_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

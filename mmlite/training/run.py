@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from mmlite import distributed
+from mmlite.support.progress import progress_bar
 from mmlite.support.rng import own_generators
 from mmlite.training.arguments import Checkpointing, Hooks, Settings
 from mmlite.training.checkpoints import CheckpointError, alone, exists, save_checkpoint
@@ -128,7 +128,8 @@ class TrainingRun:
             self.modes = TrainingModes(self.model)
             self.begun, self.started = self.state.step, time.perf_counter()
             quiet = not progress or distributed.rank() > 0
-            self.bar = stack.enter_context(_bar(self.settings.steps, self.begun, quiet))
+            bar = progress_bar("step", self.settings.steps, begun=self.begun, quiet=quiet)
+            self.bar = stack.enter_context(bar)
             stack.enter_context(compiled(self.model, self.settings.compile))
             if self.device.type == "cpu":
                 stack.enter_context(kept_memory())
@@ -238,17 +239,6 @@ def _start_alike(model: nn.Module, settings: Mapping[str, Any]) -> None:
                     f"process {other}; fit needs the same arguments in each"
                 )
     distributed.broadcast([*model.parameters(), *model.buffers()])
-
-
-def _bar(total: int, begun: int, quiet: bool) -> tqdm:
-    """Return a progress bar that is drawn once a second.
-
-    In a notebook each drawing is several messages, and a client that does not read them while a
-    cell runs (nbval, nbconvert) loses what comes after the first two thousand.
-    """
-    return tqdm(
-        total=total, initial=begun, disable=quiet, unit="step", leave=False, mininterval=1.0
-    )
 
 
 def _claim(stack: ExitStack, path: str | Path, resume: bool) -> bool:

@@ -172,7 +172,7 @@ def test_most_cells_with_text_are_compared(path):
 
 
 @pytest.mark.parametrize(
-    ("master", "lesson"), zip(MASTERS, LESSONS, strict=True), ids=lambda path: path.name
+    ("master", "lesson"), [*zip(MASTERS, LESSONS, strict=True)], ids=lambda path: path.name
 )
 def test_no_lesson_is_stale(master, lesson):
     assert build.stale(master, lesson) == []

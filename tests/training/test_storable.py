@@ -231,7 +231,7 @@ def run(path, **options):
             )
         },
     ],
-    ids=str,
+    ids=lambda options: "-".join(options),
 )
 def test_what_fit_saves_it_can_read(tmp_path, options):
     path = tmp_path / "last.pt"

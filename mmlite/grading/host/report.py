@@ -9,7 +9,6 @@ import functools
 import hashlib
 import io
 import json
-import os
 import re
 import unicodedata
 import zipfile
@@ -21,6 +20,7 @@ import jinja2
 
 from mmlite.exercises import all_exercises, find
 from mmlite.grading.host import record as records
+from mmlite.support.files import replacing
 
 SYMBOLS = {"passed": "✓", "not started": "○", "wrong": "✗", "missing": "–"}
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a spreadsheet's formula begins
@@ -64,9 +64,8 @@ def write_report(
 
 def write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    draft = path.with_name(f".{path.name}.part")
-    draft.write_text(text, encoding="utf-8", newline="")
-    os.replace(draft, path)
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8", newline="")
 
 
 def as_json(record: dict[str, Any]) -> str:
@@ -79,12 +78,10 @@ def _write_zip(path: Path, pages: dict[str, str], students: dict[str, Any]) -> N
     if not pages:
         path.unlink(missing_ok=True)
         return
-    draft = path.with_name(f".{path.name}.part")
-    with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
+    with replacing(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, page in sorted(pages.items()):
             inner = f"{students[name]['folder']}/feedback.html"
             archive.writestr(zipfile.ZipInfo(inner, (1980, 1, 1, 0, 0, 0)), page)
-    os.replace(draft, path)
 
 
 # the table
