@@ -2,6 +2,8 @@
 
 import importlib.metadata
 import re
+import subprocess
+import sys
 import tarfile
 import tomllib
 import zipfile
@@ -70,3 +72,38 @@ def test_no_notebook_of_the_sdist_is_a_master(sdist):
     assert len(notebooks) == len(list((ROOT / "lessons").glob("*.ipynb")))
     for name in notebooks:
         assert not re.search(b"BEGIN (SOLUTION|HIDDEN TESTS)", sdist[name])
+
+
+LIBRARY_ALONE = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {missing!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+import torch
+import mmlite
+
+public = [getattr(mmlite, name) for name in mmlite.__all__]
+images = mmlite.load("fashion", size=64)
+encoder, head = mmlite.small_conv(1, 8), mmlite.projector(8, 8, 4)
+views = mmlite.TwoViews()
+
+def loss(model, batch, generator):
+    x1, x2 = views(batch, generator)
+    return mmlite.nt_xent(*model(torch.cat([x1, x2])).chunk(2))
+
+print(len(mmlite.fit(torch.nn.Sequential(encoder, head), loss, images, epochs=1, batch_size=32).loss))
+"""
+
+
+def test_the_library_needs_no_package_of_the_course():
+    """Who imports mmlite installs neither JupyterLab nor what draws, marks and reads notebooks."""
+    lines = PROJECT["optional-dependencies"]["course"]
+    course = {re.match(r"[a-z0-9]+", line)[0] for line in lines} - {"pyyaml"} | {"yaml", "IPython"}
+    script = LIBRARY_ALONE.format(missing=sorted(course))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "2\n"

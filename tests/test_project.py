@@ -53,7 +53,8 @@ def test_the_pins_of_conda_are_within_the_projects_bounds_and_complete():
             continue
         name, version = re.fullmatch(r"([a-z0-9-]+)==([0-9.]+)", line).groups()
         pins[name] = version
-    wanted = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
+    extra = PROJECT["project"]["optional-dependencies"]["course"]
+    wanted = [*PROJECT["project"]["dependencies"], *extra, *PROJECT["dependency-groups"]["test"]]
     requirements = [Requirement(line) for line in wanted]
     assert set(pins) == {r.name for r in requirements}
     for requirement in requirements:

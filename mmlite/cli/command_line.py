@@ -8,7 +8,10 @@ from mmlite.cli import bench, evaluate, grade, lab, lessons, train
 from mmlite.cli.pipes import leave_closed_pipes
 
 CLOSED_PIPE = 141  # what a shell makes of the signal SIGPIPE
-COURSE = ("nbformat", "nbclient", "ipykernel", "jupyterlab", "ipywidgets", "matplotlib")
+COURSE = (  # what the extra [course] brings, as it is imported
+    *("nbformat", "nbclient", "ipykernel", "jupyterlab", "ipywidgets", "IPython", "matplotlib"),
+    *("jinja2", "yaml"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,8 +59,8 @@ def _run(arguments: Sequence[str]) -> int:
         if name not in COURSE:
             raise
         print(
-            f"mmlite: this command needs {name}, which is not installed; what lessons need is "
-            f"installed by `pip install {' '.join(COURSE)}`",
+            f"mmlite: this command needs {name}, which is not installed; "
+            "`pip install -e '.[course]'` in a clone installs all that lessons and grading need",
             file=sys.stderr,
         )
         return 2

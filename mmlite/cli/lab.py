@@ -4,10 +4,12 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmlite.cli.arguments import need
+
+CONFIG = Path(__file__).with_name("jupyter")  # what JupyterLab reads before its user's own
 
 
 def add(commands) -> None:
@@ -37,12 +39,13 @@ def lab(options: argparse.Namespace) -> int:
     course = find_course()
     notebook = find_lessons(course / "lessons", [options.lesson])[0]
     command = jupyter_command(course, notebook, has_display(), is_root()) + options.jupyter
+    environment = without_nbgrader(os.environ)
     print(f"Opening {notebook.name}. Stop with Ctrl-C.", flush=True)
     if os.name == "posix":  # JupyterLab takes this process's place, and so its signals
         os.chdir(course)
-        os.execv(command[0], command)
+        os.execve(command[0], command, environment)
     try:
-        return subprocess.run(command, cwd=course).returncode
+        return subprocess.run(command, cwd=course, env=environment).returncode
     except KeyboardInterrupt:
         return 0
 
@@ -58,6 +61,15 @@ def jupyter_command(course: Path, notebook: Path, display: bool, root: bool) -> 
     command += [] if display else ["--no-browser"]
     command += ["--allow-root"] if root else []
     return command
+
+
+def without_nbgrader(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which JupyterLab leaves nbgrader out, if a teacher has it.
+
+    Its buttons would stand in every lesson, and "Validate" would hold the server up for minutes.
+    """
+    places = [str(CONFIG), *filter(None, [environment.get("JUPYTER_CONFIG_PATH")])]
+    return {**environment, "JUPYTER_CONFIG_PATH": os.pathsep.join(places)}
 
 
 def has_display() -> bool:

@@ -108,4 +108,4 @@ def test_what_needs_notebooks_says_what_to_install(tmp_path, command, missing):
     done = run_without(missing, *command, *more, cwd=folder)
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("mmlite: this command needs nbformat, which is not installed; ")
-    assert "pip install nbformat nbclient" in done.stderr
+    assert "pip install -e '.[course]'" in done.stderr

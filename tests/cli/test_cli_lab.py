@@ -88,9 +88,24 @@ def test_lab_opens_lesson_01_and_steps_over_a_busy_port(tmp_path):
             address = f"{base}/api/contents/lessons/01_contrastive.ipynb?token={token}"
             opened = json.loads(fetch(address, server, log))
             assert opened["type"] == "notebook"
+            page = fetch(link, server, log).decode()
+            config = re.search(r"jupyter-config-data[^>]*>(.*?)</script>", page, re.DOTALL)[1]
+            assert "@jupyter/nbgrader" in json.loads(config)["disabledExtensions"]
         finally:
             server.terminate()
             server.wait(timeout=300)
+        assert "nbgrader" not in log.read_text()  # nor on the server
+
+
+@pytest.mark.parametrize("own", ["", "/own"])
+def test_a_users_own_configuration_of_jupyter_is_read_after_ours(own):
+    given = {"JUPYTER_CONFIG_PATH": own, "HOME": "/h"} if own else {"HOME": "/h"}
+    made = lab.without_nbgrader(given)
+    assert made.pop("JUPYTER_CONFIG_PATH").split(os.pathsep) == [
+        str(lab.CONFIG),
+        *filter(None, [own]),
+    ]
+    assert made == {"HOME": "/h"}
 
 
 def fetch(address: str, server: subprocess.Popen, log: Path, seconds: float = 300) -> bytes:
