@@ -87,7 +87,7 @@ import torch
 import mmlite
 
 public = [getattr(mmlite, name) for name in mmlite.__all__]
-images = mmlite.load("fashion", size=64)
+images = mmlite.load("fashion", "train", size=64)
 encoder, head = mmlite.small_conv(1, 8), mmlite.projector(8, 8, 4)
 views = mmlite.TwoViews()
 
@@ -95,7 +95,8 @@ def loss(model, batch, generator):
     x1, x2 = views(batch, generator)
     return mmlite.nt_xent(*model(torch.cat([x1, x2])).chunk(2))
 
-print(len(mmlite.fit(torch.nn.Sequential(encoder, head), loss, images, epochs=1, batch_size=32).loss))
+model = torch.nn.Sequential(encoder, head)
+print(len(mmlite.fit(model, loss, images, epochs=1, batch_size=32).loss))
 """
 
 
