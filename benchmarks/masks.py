@@ -19,15 +19,8 @@ from tqdm import tqdm
 
 import mmlite
 from mmlite import TwoViews, encode
-from mmlite.confounders import (
-    chance_shares,
-    class_r2,
-    mask_accuracy,
-    nuisance_r2,
-    random_mask_study,
-    split_gain,
-    top_mask,
-)
+from mmlite.confounders import class_r2, nuisance_r2
+from mmlite.mask_study import chance_shares, mask_accuracy, random_mask_study, split_gain, top_mask
 
 DEVICE = mmlite.device()
 SETTINGS = ((0.25, 0.0), (0.25, 0.8), (0.5, 0.8))  # strength, jitter
@@ -50,7 +43,7 @@ def read(model, train_set, test_set, seed: int) -> dict[str, float]:
         "correlation of the two": float(torch.corrcoef(torch.stack([of_class, of_nuisance]))[0, 1]),
     }
     for share in RANDOM:
-        study = random_mask_study(seen, fresh, share=share, masks=MASKS, seed=seed)
+        study = random_mask_study(*seen, *fresh, share=share, masks=MASKS, seed=seed)
         chance = chance_shares(study, seed=seed)
         gain = split_gain(study, seed=seed)
         name = f"random {share}"
@@ -72,7 +65,7 @@ def read(model, train_set, test_set, seed: int) -> dict[str, float]:
     }
     for name, score in scores.items():
         masks = torch.stack([top_mask(score, share) for share in ORACLES])
-        for share, accuracy in zip(ORACLES, mask_accuracy(seen, fresh, masks), strict=True):
+        for share, accuracy in zip(ORACLES, mask_accuracy(*seen, *fresh, masks), strict=True):
             figures[f"{name} {share}: gain"] = float(accuracy) - study.whole
     return figures
 

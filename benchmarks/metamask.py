@@ -21,8 +21,9 @@ from tqdm import tqdm
 
 import mmlite
 from mmlite import TwoViews, encode, fit, projector, small_conv
-from mmlite.confounders import class_r2, nuisance_r2, top_mask
+from mmlite.confounders import class_r2, nuisance_r2
 from mmlite.evaluation import knn_accuracy, linear_probe_accuracy
+from mmlite.mask_study import top_mask
 from mmlite.metamask import DimensionalMask, LookaheadMetaMask, MetaMask
 from mmlite.redundancy import barlow_twins
 

@@ -1,10 +1,10 @@
 """MetaMask from nothing: contrastive learning's two defects, and a learned mask that repairs them.
 
 An idea of the course is a file: `data`, `views`, `encoders`, `contrastive`, `redundancy`,
-`evaluation`, `confounders`. What serves the ideas is a package: `metamask` (the mask and its
-gradient), `training`, `distributed`, `experiments`, `course`, `exercises`, `grading`, `cli` and
-`support`. Each imports only from those before it (`tests/test_project.py`). Names are looked up
-when first used, so `import mmlite` costs nothing.
+`evaluation`, `statistics`, `confounders`, `mask_study`. What serves the ideas is a package:
+`metamask` (the mask and its gradient), `training`, `distributed`, `experiments`, `course`,
+`exercises`, `grading`, `cli` and `support`. Each imports only from those before it
+(`tests/test_project.py`). Names are looked up when first used, so `import mmlite` costs nothing.
 """
 
 from importlib import import_module
@@ -33,13 +33,13 @@ _HOME = {
     "linear_probe_accuracy": "evaluation",
     "neighbors": "evaluation",
     "paired_difference": "statistics",
-    "chance_shares": "confounders",
+    "chance_shares": "mask_study",
     "class_r2": "confounders",
-    "mask_accuracy": "confounders",
+    "mask_accuracy": "mask_study",
     "nuisance_r2": "confounders",
-    "random_mask_study": "confounders",
-    "split_gain": "confounders",
-    "top_mask": "confounders",
+    "random_mask_study": "mask_study",
+    "split_gain": "mask_study",
+    "top_mask": "mask_study",
     "DimensionalMask": "metamask",
     "LookaheadMetaMask": "metamask",
     "MetaMask": "metamask",
@@ -53,8 +53,8 @@ _HOME = {
 }
 _MODULES = (
     *("support", "distributed", "datasets", "data", "views", "encoders", "contrastive"),
-    *("redundancy", "evaluation", "statistics", "confounders", "metamask", "training"),
-    *("experiments", "course", "exercises", "grading", "cli"),
+    *("redundancy", "evaluation", "statistics", "confounders", "mask_study", "metamask"),
+    *("training", "experiments", "course", "exercises", "grading", "cli"),
 )
 __all__ = sorted(_HOME)
 

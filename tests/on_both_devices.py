@@ -118,7 +118,7 @@ def measured(device: torch.device) -> dict[str, list[float]]:
         "barlow_twins wide": mmlite.barlow_twins(h[:4], fresh[:4]),
         "cross_correlation": mmlite.cross_correlation(h[:40], fresh),
     }
-    study = mmlite.random_mask_study((h, labels), (fresh, fresh_labels), masks=20, k=5)
+    study = mmlite.random_mask_study(h, labels, fresh, fresh_labels, masks=20, k=5)
     found |= {
         "random_mask_study": study.accuracy,
         "chance_shares": mmlite.chance_shares(study, draws=20),

@@ -19,8 +19,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
-from torch.utils import backend_registration
+from torch.utils import _pytree as pytree, backend_registration
 from torch.utils._python_dispatch import return_and_correct_aliasing
 
 aten = torch.ops.aten

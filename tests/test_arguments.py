@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from torch import nn
 
 import mmlite
-from mmlite.confounders import MaskStudy
 from mmlite.course import plots
 from mmlite.data import ImageSet
 from mmlite.experiments import costs, recipes, runs
+from mmlite.mask_study import MaskStudy
 
 TENSOR = torch.ones(3)
 WHOLE = (2.5, 2.0, True, "3", None, math.nan, [3], TENSOR, np.array([3]), -1)
@@ -212,33 +212,30 @@ CASES = {
         {"h": H, "nuisance": H[:, :2]},
         {"h": MATRIX, "nuisance": (*MATRIX, H[:5])},
     ),
-    "confounders.top_mask": (
+    "mask_study.top_mask": (
         {"scores": TENSOR, "share": 0.5},
         {
             "scores": (None, [1.0], np.ones(3), H, TENSOR * math.nan, TENSOR[:0]),
             "share": (*POSITIVE, 1.1),
         },
     ),
-    "confounders.random_masks": (
+    "mask_study.random_masks": (
         {"dim": 4, "share": 0.5, "masks": 2, "seed": 0},
         {"dim": (*WHOLE, 0), "share": (*POSITIVE, 1.1), "masks": (*WHOLE, 0), "seed": SEED},
     ),
-    "confounders.mask_accuracy": (
-        {"train": (H, Y), "test": (H, Y), "masks": H > -9, "k": 2, "temperature": 0.1},
-        {
-            "train": LABELED,
-            "test": LABELED,
+    "mask_study.mask_accuracy": (
+        READ | {"masks": H > -9, "k": 2, "temperature": 0.1},
+        NOT_READ
+        | {
             "masks": (None, [[True] * 4], H, np.ones((1, 4), bool), H[0] > 0, H[:, 1:] > -9),
             "k": (*WHOLE, 0, 7),
             "temperature": POSITIVE,
         },
     ),
-    "confounders.random_mask_study": (
-        {"train": (H, Y), "test": (H, Y), "share": 0.5, "masks": 2, "seed": 0, "k": 2}
-        | {"temperature": 0.1},
-        {
-            "train": LABELED,
-            "test": LABELED,
+    "mask_study.random_mask_study": (
+        READ | {"share": 0.5, "masks": 2, "seed": 0, "k": 2, "temperature": 0.1},
+        NOT_READ
+        | {
             "share": (*POSITIVE, 1.1),
             "masks": (*WHOLE, 0),
             "seed": SEED,
@@ -246,11 +243,11 @@ CASES = {
             "temperature": POSITIVE,
         },
     ),
-    "confounders.chance_shares": (
+    "mask_study.chance_shares": (
         {"study": STUDY, "draws": 2, "seed": 0},
         {"study": (None, 3, H, tuple(STUDY)), "draws": (*WHOLE, 0), "seed": SEED},
     ),
-    "confounders.split_gain": (
+    "mask_study.split_gain": (
         {"study": STUDY, "splits": 2, "seed": 0},
         {"study": (None, 3, H, tuple(STUDY)), "splits": (*WHOLE, 0), "seed": SEED},
     ),
@@ -365,15 +362,15 @@ CASES = {
             "errors": (3, "a", ["a"], [0.1, 0.2]),
         },
     ),
-    "plots.Dial": (
+    "widgets.Dial": (
         {"function": lambda: None, "text": "text"},
         {"function": FUNCTION, "text": TEXT, "sliders": ()},  # of any name: test_plots
     ),
-    "plots.push_shares": (
+    "widgets.push_shares": (
         {"similarity": TENSOR, "temperature": 0.1},
         {"similarity": (None, [1.0], H, TENSOR[:0]), "temperature": POSITIVE},
     ),
-    "plots.planted_views": (
+    "widgets.planted_views": (
         {"garments": SET, "strength": 0.5, "jitter": 0.0},
         {
             "garments": IMAGE_SET,
@@ -521,24 +518,25 @@ INNER = {
     "claims.masked",
     "metamask.MaskTrainer",
     *("training.TrainingError", "training.CheckpointError", "training.History"),
+    *("plots.array", "plots.axes_of"),
     *("data.check_image_set", "views.check_range", "views.triangle"),
     *("encoders.ChannelsLast", "encoders.uncompiled", "contrastive.check_pair"),
     *("contrastive.check_temperature", "contrastive.check_finite", "contrastive.NotFiniteError"),
     *("evaluation.frozen", "evaluation.vote", "evaluation.topk", "evaluation.check_features"),
     *("evaluation.check_labeled", "evaluation.alike", "statistics.Interval"),
-    *("confounders.MaskStudy", "confounders.SplitGain", "costs.Cost", "costs.Limits"),
+    *("mask_study.MaskStudy", "mask_study.SplitGain", "costs.Cost", "costs.Limits"),
     *("costs.LayerTime", "costs.Calls", "runs.Parts", "runs.Accuracies", "runs.Run"),
     *("runs.describe", "runs.channels_of", "runs.check_recipe", "claims.Claim"),
     "claims.read_claims",
 }
 MODULES = (
     *("devices", "data", "views", "encoders", "contrastive", "redundancy", "evaluation"),
-    *("statistics", "confounders"),
-    *("costs", "plots", "recipes", "runs", "claims", "metamask", "training"),
+    *("statistics", "confounders", "mask_study"),
+    *("costs", "plots", "widgets", "recipes", "runs", "claims", "metamask", "training"),
 )
 HOMES = {
     **dict.fromkeys(("costs", "recipes", "runs"), "experiments."),
-    **dict.fromkeys(("plots", "claims"), "course."),
+    **dict.fromkeys(("plots", "widgets", "claims"), "course."),
     "devices": "support.",
 }
 LATER = {"check"}  # what a student hands in is told in a line, see tests/exercises/test_judge.py
@@ -628,7 +626,7 @@ def test_whole_numbers_of_numpy_are_taken_everywhere(kind):
     assert mmlite.knn_accuracy(*read, k=kind(2)) == mmlite.knn_accuracy(*read, k=2)
     few = mmlite.few_label_accuracy(*read, per_class=kind(1), draws=kind(2), seed=kind(1))
     assert few == mmlite.few_label_accuracy(*read, per_class=1, draws=2, seed=1)
-    study = mmlite.random_mask_study((H, Y), (H, Y), masks=kind(3), seed=kind(2), k=kind(2))
+    study = mmlite.random_mask_study(*read, masks=kind(3), seed=kind(2), k=kind(2))
     assert study.masks.shape == (3, 4)
     assert mmlite.chance_shares(study, draws=kind(3), seed=kind(0)).shape == (3,)
     assert mmlite.plant_background(SET, np.float32(0.5), seed=kind(1)).nuisance.shape == (6, 30)

@@ -5,17 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from mmlite import evaluation
-from mmlite.confounders import (
-    class_r2,
-    mask_accuracy,
-    nuisance_r2,
-    random_mask_study,
-    top_mask,
-)
+from mmlite.confounders import class_r2, nuisance_r2
 from mmlite.contrastive import alignment, nt_xent, uniformity
 from mmlite.evaluation import (
     few_label_accuracy,
@@ -24,6 +17,7 @@ from mmlite.evaluation import (
     neighbors,
     topk,
 )
+from mmlite.mask_study import mask_accuracy, random_mask_study, top_mask
 from mmlite.redundancy import (
     barlow_twins,
     cross_correlation,
@@ -267,7 +261,7 @@ def test_neighbors_do_not_see_scale(factor):
 def readings(train_h, train_labels, test_h, test_labels):
     """Return what every reader and diagnostic says of two sets of representations."""
     train, test = (train_h, train_labels), (test_h, test_labels)
-    study = random_mask_study(train, test, masks=3, k=3)
+    study = random_mask_study(*train, *test, masks=3, k=3)
     return [
         knn_accuracy(*train, *test, k=3),
         linear_probe_accuracy(*train, *test),
@@ -276,7 +270,7 @@ def readings(train_h, train_labels, test_h, test_labels):
         class_r2(train_h, train_labels),
         nuisance_r2(train_h, test_h[:, :2]),
         top_mask(train_h[0], 0.5),
-        mask_accuracy(train, test, study.masks, k=3),
+        mask_accuracy(*train, *test, study.masks, k=3),
         study.right,
         redundancy(train_h),
         effective_rank(train_h),

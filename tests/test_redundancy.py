@@ -4,8 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from mmlite.redundancy import barlow_twins, cross_correlation, effective_rank, rankme, redundancy
 

@@ -21,10 +21,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mmlite.data import ImageSet, check_image_set, plant_background
 from mmlite.experiments.costs import Limits
 from mmlite.support import checks
-from mmlite.views import TwoViews, check_range
+from mmlite.views import check_range
 
 MARKERS = "os^Dvx*"
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -73,7 +72,7 @@ class Picture:
         }
 
 
-def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+def axes_of(width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
 
@@ -108,7 +107,7 @@ def _pair(name: str, value: tuple) -> tuple:
     return tuple(value)
 
 
-def _array(name: str, values: Tensor):
+def array(name: str, values: Tensor):
     """Return a tensor [M] as NumPy's array, whatever its precision and place.
 
     Raises:
@@ -211,8 +210,8 @@ def histogram(
     _mapping("references", references, empty=True)
     references = {name: checks.real("references", value) for name, value in references.items()}
     with mpl.rc_context(LOOK):
-        figure, axes = _axes(5.5, 2.8)
-        axes.hist(_array("values", values), bins=30, color=COLORS[5], edgecolor="white")
+        figure, axes = axes_of(5.5, 2.8)
+        axes.hist(array("values", values), bins=30, color=COLORS[5], edgecolor="white")
         looks = zip(cycle(COLORS[1:]), cycle(("-", "--", ":", "-.")), strict=False)
         for (name, value), (color, style) in zip(references.items(), looks, strict=False):
             axes.axvline(value, color=color, linestyle=style, linewidth=2, label=name)
@@ -233,13 +232,13 @@ def points(
     _mapping("series", series)
     _texts(xlabel=xlabel, ylabel=ylabel, alt=alt)
     series = {
-        name: [_array("series", part) for part in _pair("each of series", pair)]
+        name: [array("series", part) for part in _pair("each of series", pair)]
         for name, pair in series.items()
     }
     if any(len(x) != len(y) for x, y in series.values()):
         raise ValueError("series must have as many x as y in each pair")
     with mpl.rc_context(LOOK):
-        figure, axes = _axes(5.5, 3.2)
+        figure, axes = axes_of(5.5, 3.2)
         for (name, (x, y)), marker in zip(series.items(), cycle(MARKERS), strict=False):
             axes.scatter(x, y, label=name, marker=marker, s=18, alpha=0.7)
         axes.set(xlabel=xlabel, ylabel=ylabel)
@@ -274,7 +273,7 @@ def lines(
                 f"series must have {len(x)} numbers each, as x has; {name!r} has {len(values)}"
             )
     with mpl.rc_context(LOOK):
-        figure, axes = _axes(5.5, 2.8)
+        figure, axes = axes_of(5.5, 2.8)
         for (name, values), marker in zip(series.items(), cycle(MARKERS), strict=False):
             few = marker if len(x) <= 20 else None
             axes.plot(x, values, label=name, marker=few, markersize=4)
@@ -312,7 +311,7 @@ def roofline(
     low, high = min(ends) / 2, max(ends) * 2
     roof = [low, limits.ridge, high]
     with mpl.rc_context(LOOK):
-        figure, axes = _axes(5.5, 3.2)
+        figure, axes = axes_of(5.5, 3.2)
         heights = [limits.attainable(x) / 1e9 for x in roof]
         axes.plot(roof, heights, color=COLORS[6], label="roof")
         looks = zip(cycle(COLORS), cycle(MARKERS[:5]), strict=False)
@@ -362,7 +361,7 @@ def landscape(
     points_of_grid = torch.cartesian_prod(axis, axis)
     values = function(points_of_grid).reshape(61, 61).T.detach().cpu()
     with mpl.rc_context(LOOK):
-        figure, axes = _axes(4.2, 3.6)
+        figure, axes = axes_of(4.2, 3.6)
         axes.contour(axis, axis, values, levels=20, cmap="Blues_r", linewidths=0.8)
         looks = zip(cycle(COLORS[1:]), cycle(MARKERS[:5]), strict=False)
         for (name, path), (color, marker) in zip(paths.items(), looks, strict=False):
@@ -399,7 +398,7 @@ def bars(
     if errors is not None and len(errors) != len(values):
         raise ValueError(f"errors must have {len(values)} numbers, one a bar, got {len(errors)}")
     with mpl.rc_context(LOOK):
-        figure, axes = _axes(5.5, 0.5 + 0.4 * len(values))
+        figure, axes = axes_of(5.5, 0.5 + 0.4 * len(values))
         names = list(values)
         drawn = axes.barh(names, list(values.values()), color=COLORS[0], xerr=errors, height=0.6)
         axes.bar_label(drawn, fmt="%.3g", padding=4)
@@ -410,117 +409,3 @@ def bars(
         if reference is not None:
             axes.axvline(reference, linestyle="--", color=COLORS[1])
         return Picture(figure, alt)
-
-
-class Dial:
-    """Sliders over a picture: moving one calls `function` again and shows what it returns.
-
-    The picture is an output of the cell like any other, and moving a slider replaces it. (An
-    Output widget, as `ipywidgets.interactive` makes one, never returns where nbclient executes the
-    notebook: its issue 312.)
-
-    Args:
-        function: takes the sliders' values by their names and returns a `Picture`.
-        text: what stands in the sliders' place where no kernel runs, as in a stored notebook.
-        **sliders: ipywidgets with a value, by the names that `function` gives them.
-
-    Attributes:
-        widget: the box of the sliders.
-
-    Raises:
-        ValueError: one of the sliders is no widget with a value.
-    """
-
-    def __init__(self, function: Callable[..., Picture], text: str, **sliders) -> None:
-        checks.function("function", function)
-        from IPython.display import DisplayHandle
-        from ipywidgets import ValueWidget, VBox
-
-        self.text = checks.text("text", text)
-        self._function, self._sliders = function, sliders
-        for name, slider in sliders.items():
-            checks.instance(name, slider, ValueWidget, "an ipywidgets slider or other widget")
-            slider.description = slider.description or name
-            slider.style.description_width = "initial"  # or long names are cut short
-            slider.observe(self._move, "value")
-        self.widget = VBox(list(sliders.values()))
-        self._picture = self._draw()
-        self._shown = DisplayHandle()  # every display of this dial
-
-    def _draw(self) -> Picture:
-        return self._function(**{name: slider.value for name, slider in self._sliders.items()})
-
-    def _move(self, change) -> None:
-        try:
-            self._picture = self._draw()
-        except Exception as error:  # nobody catches it here, and a log is no place to look for it
-            fault = {"text/plain": f"{type(error).__name__}: {error}"}
-            self._shown.update(fault, raw=True)
-        else:
-            self._shown.update(self._picture)
-
-    def _ipython_display_(self) -> None:
-        from IPython.display import display
-
-        sliders = self.widget._repr_mimebundle_() | {"text/plain": f"Dial: {self.text}"}
-        display(sliders, raw=True)
-        self._shown.display(self._picture)
-
-
-def push_shares(similarity: Tensor, temperature: float) -> Picture:
-    """Draw each negative's share of NT-Xent's push, softmax(similarity / τ), in sorted order.
-
-    Args:
-        similarity: the negatives' similarities [M] to one query.
-        temperature: τ > 0.
-
-    Raises:
-        ValueError: τ is not greater than 0.
-    """
-    temperature = checks.real("temperature", temperature, above=0)
-    ordered = torch.as_tensor(_array("similarity", similarity)).float().sort().values
-    if not len(ordered):
-        raise ValueError("similarity must hold at least one number, got none")
-    share = torch.softmax(ordered / temperature, 0)
-    hardest = math.ceil(len(share) / 10)
-    part = float(share[-hardest:].sum())
-    with mpl.rc_context(LOOK):
-        figure, axes = _axes(5.5, 2.6)
-        axes.bar(ordered, share, width=0.02, color=COLORS[0])
-        axes.set(
-            xlabel="similarity to the query",
-            ylabel="share of the push",
-            xlim=(-1.05, 1.05),
-            title=f"τ = {temperature:.2g}: the hardest tenth gets {part:.0%} of the push",
-        )
-        return Picture(
-            figure,
-            "Bars over similarity from −1 to 1: the share of the push that each negative gets at "
-            "one temperature. The lower the temperature, the more the bars concentrate on the "
-            "right.",
-        )
-
-
-def planted_views(garments: ImageSet, strength: float, jitter: float) -> Picture:
-    """Show images before a planted background, and two views of each below.
-
-    Args:
-        garments: a few images without a background.
-        strength: the background's, 0 to 1.
-        jitter: the views' color jitter, 0 to 2.
-
-    Raises:
-        ValueError: a number is out of its range.
-    """
-    check_image_set("garments", garments)
-    jitter = checks.real("jitter", jitter, least=0, most=2)
-    images = plant_background(garments, strength).images
-    views = TwoViews(crop=(0.4, 1.0), jitter=jitter, gray=0.2 if jitter else 0.0)
-    x1, x2 = views(images, torch.Generator().manual_seed(0))
-    rows = torch.cat([images.float() / 255, x1, x2])
-    return image_grid(
-        rows,
-        len(garments),
-        f"Three rows of {len(garments)} garments: before their backgrounds, and two random views "
-        "of each.",
-    )

@@ -290,3 +290,16 @@ def _range(
 
 def _number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
+def described(value: Any) -> str:
+    """Return what a message says of a tensor that is not the one wanted."""
+    import torch
+    from torch import Tensor
+
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    if value.layout != torch.strided or value.is_complex():
+        return shown(value)
+    negative = ", some negative" if value.dim() and bool((value < 0).any()) else ""
+    return f"{value.dtype} of shape {list(value.shape)}{negative} on {value.device}"

@@ -12,7 +12,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from ipywidgets import FloatSlider
 from PIL import Image
 
-from mmlite.course import plots
+from mmlite.course import plots, widgets
 from mmlite.data import ImageSet
 from mmlite.experiments.costs import Limits
 
@@ -42,8 +42,8 @@ def all_pictures() -> list[plots.Picture]:
             "y",
             "a bowl and two paths",
         ),
-        plots.push_shares(torch.linspace(-1, 1, 20), 0.2),
-        plots.planted_views(garments(), 0.5, 0.8),
+        widgets.push_shares(torch.linspace(-1, 1, 20), 0.2),
+        widgets.planted_views(garments(), 0.5, 0.8),
     ]
 
 
@@ -67,11 +67,11 @@ def test_alternative_text_is_required_and_escaped():
 def test_drawing_changes_no_global_setting():
     before = dict(mpl.rcParams)
     state = torch.random.get_rng_state()
-    all_pictures_after_seed = plots.planted_views(garments(), 0.5, 0.8)
+    all_pictures_after_seed = widgets.planted_views(garments(), 0.5, 0.8)
     all_pictures()
     assert dict(mpl.rcParams) == before
     torch.random.set_rng_state(state)
-    again = plots.planted_views(garments(), 0.5, 0.8)
+    again = widgets.planted_views(garments(), 0.5, 0.8)
     assert again.png == all_pictures_after_seed.png
 
 
@@ -92,7 +92,7 @@ def test_a_dial_shows_its_picture_and_replaces_it_when_a_slider_moves(
 ):
     # where one is made, nbclient now and then waits for ever: its issue 312
     monkeypatch.setattr(ipywidgets.Output, "__init__", None)
-    dial = plots.Dial(draw_line, "a and b", a=FloatSlider(0.1), b=FloatSlider(0.2))
+    dial = widgets.Dial(draw_line, "a and b", a=FloatSlider(0.1), b=FloatSlider(0.2))
     dial._ipython_display_()
     sliders, picture = capture_published
     assert sliders["data"]["text/plain"] == "Dial: a and b"
@@ -114,9 +114,9 @@ def test_a_dial_shows_its_picture_and_replaces_it_when_a_slider_moves(
 
 def test_a_dial_that_cannot_be_drawn_says_so_at_once():
     with pytest.raises(ArithmeticError, match="too much"):
-        plots.Dial(draw_line, "a and b", a=FloatSlider(0.1), b=FloatSlider(0.9))
+        widgets.Dial(draw_line, "a and b", a=FloatSlider(0.1), b=FloatSlider(0.9))
     with pytest.raises(ValueError, match=r"b must be an ipywidgets slider.*got"):
-        plots.Dial(draw_line, "a and b", a=FloatSlider(0.1), b=0.9)
+        widgets.Dial(draw_line, "a and b", a=FloatSlider(0.1), b=0.9)
 
 
 @pytest.fixture
@@ -131,17 +131,17 @@ def capture_published():
 
 def test_the_push_of_the_hardest_tenth_grows_as_the_temperature_falls(monkeypatch):
     titles = []
-    axes_of = plots._axes
+    axes_of = plots.axes_of
 
     def spy(width, height):
         figure, axes = axes_of(width, height)
         titles.append(axes)
         return figure, axes
 
-    monkeypatch.setattr(plots, "_axes", spy)
+    monkeypatch.setattr(widgets, "axes_of", spy)
     similarity = torch.linspace(-1, 1, 20)
     for temperature in (2.0, 0.05):
-        plots.push_shares(similarity, temperature)
+        widgets.push_shares(similarity, temperature)
     heights = [[bar.get_height() for bar in axes.patches] for axes in titles]
     for row, temperature in zip(heights, (2.0, 0.05), strict=True):
         weight = np.exp(similarity.numpy() / temperature)
@@ -152,8 +152,8 @@ def test_the_push_of_the_hardest_tenth_grows_as_the_temperature_falls(monkeypatc
 def test_planted_views_shows_each_garment_and_its_two_views(monkeypatch):
     shown = []
     grid = plots.image_grid
-    monkeypatch.setattr(plots, "image_grid", lambda i, *a: shown.append(i) or grid(i, *a))
-    plots.planted_views(garments(4), strength=0.0, jitter=0.0)
+    monkeypatch.setattr(widgets, "image_grid", lambda i, *a: shown.append(i) or grid(i, *a))
+    widgets.planted_views(garments(4), strength=0.0, jitter=0.0)
     assert shown[0].shape == (12, 3, 8, 8)
 
 
@@ -191,9 +191,9 @@ def test_numbers_of_any_precision_are_drawn_and_nan_is_told():
     half = torch.rand(5, dtype=torch.bfloat16, requires_grad=True)
     plots.points({"a": (half, half)}, "x", "y", "alt")
     plots.histogram(half, "x", "alt", {})
-    plots.push_shares(half, 0.1)
+    widgets.push_shares(half, 0.1)
     with pytest.raises(ValueError, match="NaN or an infinity"):
         plots.histogram(torch.tensor([1.0, torch.nan]), "x", "alt", {})
     for temperature in (0.0, -0.1):
         with pytest.raises(ValueError, match="temperature must be a finite number greater than 0"):
-            plots.push_shares(torch.rand(5), temperature)
+            widgets.push_shares(torch.rand(5), temperature)

@@ -19,6 +19,7 @@ SEEDS = range(3)
 # inputs that have a form of their own, which another scale would break
 AS_DRAWN = {
     "02.2": "a correlation matrix has ones on its diagonal",
+    "03.3": "a share above 1 is refused, and asked of nobody",
     "04.5": "its loss adds 1e-5 to a variance, next to nothing at the scale that is drawn",
 }
 

@@ -9,8 +9,7 @@ from urllib.parse import unquote
 import pytest
 
 from mmlite.exercises import find
-from mmlite.grading.host import record as records
-from mmlite.grading.host import report
+from mmlite.grading.host import record as records, report
 
 
 def record_of(*students: str) -> dict:

@@ -7,8 +7,7 @@ import math
 import pytest
 import several
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import nn
 from torch.autograd import forward_ad
 from torch.func import functional_call

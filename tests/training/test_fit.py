@@ -29,8 +29,7 @@ from mmlite import (
 from mmlite.contrastive import NotFiniteError
 from mmlite.data import ImageSet
 from mmlite.distributed.batch_norm import convert_sync_batchnorm
-from mmlite.training import Checkpointing, History, TrainingError, fit, warmup_cosine
-from mmlite.training import run as runs
+from mmlite.training import Checkpointing, History, TrainingError, fit, run as runs, warmup_cosine
 from mmlite.training.checkpoints import CheckpointError
 from mmlite.training.watch import LossWatch
 

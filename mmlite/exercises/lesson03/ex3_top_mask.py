@@ -3,7 +3,7 @@
 import torch
 from torch import Generator, Tensor
 
-from mmlite import confounders as course
+from mmlite import mask_study
 from mmlite.exercises.exercise import Exercise
 
 
@@ -21,8 +21,8 @@ exercise = Exercise(
     minutes=10,
     difficulty=1,
     function="my_top_mask",
-    reference=course.top_mask,
-    home="mmlite.confounders.top_mask",
+    reference=mask_study.top_mask,
+    home="mmlite.mask_study.top_mask",
     draw=draw,
     sizes=(4, 10, 33),
     hidden_sizes=(5, 128),

@@ -41,7 +41,8 @@ FROM = {
     "evaluation": "02",  # 01.2 is the vote of `knn_accuracy`
     "statistics": "01",
     "redundancy": "03",  # 02.1 cross_correlation, 02.3 barlow_twins
-    "confounders": "04",  # 03.1 class_r2, 03.2 nuisance_r2, 03.3 top_mask
+    "confounders": "04",  # 03.1 class_r2, 03.2 nuisance_r2
+    "mask_study": "04",  # 03.3 top_mask
     "metamask": "07",  # 04.2 virtual_step, 04.3 meta_gradient
     "metamask.checkpointing": "07",
     "metamask.gradient": "07",
@@ -68,7 +69,8 @@ FROM = {
 # What is never sent, with all below it: the exercises and the grader; what builds lessons from
 # masters; costs and plots, which hold answers of lesson 07 or import them; whole runs.
 NEVER = {
-    *("__main__", "cli", "course.build", "course.notebooks", "course.plots", "course.release"),
+    *("__main__", "cli", "course.build", "course.notebooks", "course.release"),
+    *("course.plots", "course.widgets"),
     *("datasets.make_fashion", "exercises", "experiments", "grading"),
 }
 
