@@ -28,6 +28,11 @@ def class_r2(h: Tensor, labels: Tensor) -> Tensor:
 
     Raises:
         ValueError: shapes, types or values are wrong.
+
+    Example:
+        >>> h = torch.tensor([[0.0], [2.0], [4.0], [6.0]])
+        >>> mmlite.class_r2(h, torch.tensor([0, 0, 1, 1]))  # 16 of 20 between the classes
+        tensor([0.8000])
     """
     _check_matrix("h", h)
     if (
@@ -64,6 +69,12 @@ def nuisance_r2(h: Tensor, nuisance: Tensor) -> Tensor:
 
     Raises:
         ValueError: shapes, types or values are wrong, or there are too few rows to fit.
+
+    Example:
+        >>> tint = torch.tensor([[0.0], [1.0], [2.0]])
+        >>> h = torch.cat([2 * tint + 1, torch.tensor([[1.0], [0.0], [1.0]])], 1)
+        >>> mmlite.nuisance_r2(h, tint).round(decimals=4) + 0  # of the second it says nothing
+        tensor([1., 0.])
     """
     _check_matrix("h", h)
     _check_matrix("nuisance", nuisance)

@@ -35,7 +35,8 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.2) -> Tensor:
     `mmlite.distributed.sharded_batch` it is the loss of all processes' images together.
 
     Args:
-        z1, z2: projections of the two views, float [N, P], N >= 2; row i of both is image i.
+        z1: projections of the first views, float [N, P], N >= 2.
+        z2: of the second views; row i of both is image i.
         temperature: τ > 0.
 
     Returns:
@@ -45,6 +46,11 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.2) -> Tensor:
         ValueError: shapes, types or the temperature are wrong. On a CPU, outside torch.compile
             and vmap, also NaN, infinities and vectors without length; on a GPU a look at values
             would make it wait, and `mmlite.fit` stops at a loss that is not finite.
+
+    Example:
+        >>> z = torch.eye(2)  # two images whose views agree, and have nothing in common
+        >>> float(mmlite.nt_xent(z, z, temperature=1.0))  # log(e + 2) - 1
+        0.5514...
     """
     check_pair("nt_xent", z1, z2)
     temperature = check_temperature(temperature)
@@ -82,7 +88,8 @@ def alignment(z1: Tensor, z2: Tensor, alpha: float = 2.0) -> Tensor:
     (Wang & Isola 2020, equation for ℒ_align in section 4.1.) 0 when all views agree.
 
     Args:
-        z1, z2: float [N, P]; row i of both is image i.
+        z1: projections of the first views, float [N, P].
+        z2: of the second views; row i of both is image i.
         alpha: the distance's exponent, > 0.
 
     Returns:
@@ -90,6 +97,10 @@ def alignment(z1: Tensor, z2: Tensor, alpha: float = 2.0) -> Tensor:
 
     Raises:
         ValueError: as `nt_xent`, or alpha <= 0.
+
+    Example:
+        >>> float(mmlite.alignment(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 3.0]])))
+        2.0
     """
     check_pair("alignment", z1, z2, least=1)
     alpha = checks.real("alpha", alpha, above=0)
@@ -115,6 +126,10 @@ def uniformity(z: Tensor, t: float = 2.0) -> Tensor:
 
     Raises:
         ValueError: as `nt_xent`, or t <= 0.
+
+    Example:
+        >>> float(mmlite.uniformity(torch.tensor([[1.0, 0.0], [-1.0, 0.0]])))  # log(exp(-2 * 4))
+        -8.0
     """
     check_pair("uniformity", z, z, labels=("z", "z"))
     t = checks.real("t", t, above=0)

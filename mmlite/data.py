@@ -54,6 +54,11 @@ class ImageSet:
     Raises:
         ValueError: a tensor has another type, shape or device, or a label has no class. (Labels
             are looked at on a CPU alone: a GPU would be waited for.)
+
+    Example:
+        >>> pixels = torch.zeros(4, 1, 8, 8, dtype=torch.uint8)
+        >>> len(mmlite.ImageSet(pixels, torch.tensor([0, 1, 1, 0]), ("shirt", "boot")))
+        4
     """
 
     images: Tensor
@@ -175,6 +180,11 @@ def load(
     Raises:
         ValueError: an unknown name or split, or a size that the set does not have.
         DataError: a file is missing or damaged.
+
+    Example:
+        >>> images = mmlite.load("fashion", "train", size=100)
+        >>> images.images.shape, images.classes[0]
+        (torch.Size([100, 1, 28, 28]), 'T-shirt/top')
     """
     checks.text("name", name)
     checks.text("split", split)
@@ -327,6 +337,11 @@ def plant_background(image_set: ImageSet, strength: float, seed: int = 0) -> Ima
 
     Raises:
         ValueError: the strength is outside 0..1, or the images have another number of channels.
+
+    Example:
+        >>> planted = mmlite.plant_background(mmlite.load("fashion", "test", size=8), strength=0.25)
+        >>> planted.images.shape, planted.nuisance.shape
+        (torch.Size([8, 3, 28, 28]), torch.Size([8, 30]))
     """
     check_image_set("image_set", image_set)
     strength, seed = checks.real("strength", strength, least=0, most=1), checks.seed(seed)

@@ -40,6 +40,10 @@ def small_conv(channels: int = 3, dim: int = 128) -> nn.Module:
 
     Raises:
         ValueError: a size below 1.
+
+    Example:
+        >>> mmlite.small_conv(channels=1, dim=128)(torch.rand(2, 1, 28, 28)).shape
+        torch.Size([2, 128])
     """
     channels, dim = checks.whole("channels", channels, 1), checks.whole("dim", dim, 1)
     layers: list[nn.Module] = [ChannelsLast()]
@@ -69,6 +73,10 @@ def resnet18(channels: int = 3, dim: int = 512) -> nn.Module:
 
     Raises:
         ValueError: a size below 1.
+
+    Example:
+        >>> mmlite.resnet18(channels=3, dim=512)(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 512])
     """
     channels, dim = checks.whole("channels", channels, 1), checks.whole("dim", dim, 1)
     from torchvision.models import resnet18 as torchvision_resnet18
@@ -94,6 +102,10 @@ def projector(dim_in: int, dim_hidden: int, dim_out: int) -> nn.Module:
 
     Raises:
         ValueError: a size below 1.
+
+    Example:
+        >>> mmlite.projector(128, 256, 64)(torch.rand(4, 128)).shape
+        torch.Size([4, 64])
     """
     dim_in, dim_out = checks.whole("dim_in", dim_in, 1), checks.whole("dim_out", dim_out, 1)
     dim_hidden = checks.whole("dim_hidden", dim_hidden, 1)
@@ -139,6 +151,11 @@ def encode(encoder: nn.Module, image_set: ImageSet | Tensor, batch_size: int = 1
     Raises:
         ValueError: an argument is another thing, or the encoder takes another number of channels,
             or returns something other than one row of numbers for each image.
+
+    Example:
+        >>> encoder = mmlite.small_conv(channels=1, dim=16)
+        >>> mmlite.encode(encoder, mmlite.load("fashion", "test", size=10)).shape
+        torch.Size([10, 16])
     """
     checks.module("encoder", encoder)
     images, name = _images(image_set)

@@ -61,6 +61,11 @@ def neighbors(train_h: Tensor, query_h: Tensor, k: int) -> tuple[Tensor, Tensor]
 
     Raises:
         ValueError: shapes, types or values are wrong.
+
+    Example:
+        >>> similarity, index = mmlite.neighbors(torch.eye(3), torch.tensor([[0.0, 2.0, 0.0]]), k=1)
+        >>> similarity.tolist(), index.tolist()
+        ([[1.0]], [[1]])
     """
     check_features("train_h", train_h)
     check_features("query_h", query_h)
@@ -97,6 +102,11 @@ def knn_accuracy(
 
     Raises:
         ValueError: shapes, types or values are wrong.
+
+    Example:
+        >>> h, labels = torch.tensor([[1.0, 0.1], [1.0, 0.2], [0.1, 1.0]]), torch.tensor([0, 0, 1])
+        >>> mmlite.knn_accuracy(h, labels, torch.tensor([[0.0, 1.0]]), torch.tensor([1]), k=1)
+        1.0
     """
     check_labeled("train", train_h, train_labels)
     check_labeled("test", test_h, test_labels)
@@ -168,6 +178,12 @@ def linear_probe_accuracy(
 
     Raises:
         ValueError: shapes, types or values are wrong.
+
+    Example:
+        >>> h, labels = torch.tensor([[-2.0], [-1.0], [1.0], [2.0]]), torch.tensor([0, 0, 1, 1])
+        >>> fresh_h, fresh_labels = torch.tensor([[3.0], [-3.0]]), torch.tensor([1, 0])
+        >>> mmlite.linear_probe_accuracy(h, labels, fresh_h, fresh_labels)
+        1.0
     """
     check_labeled("train", train_h, train_labels)
     check_labeled("test", test_h, test_labels)
@@ -213,6 +229,11 @@ def few_label_accuracy(
 
     Raises:
         ValueError: shapes, types or values are wrong, or a class has fewer images.
+
+    Example:
+        >>> h, labels = torch.tensor([[-2.0], [-1.0], [1.0], [2.0]]), torch.tensor([0, 0, 1, 1])
+        >>> mmlite.few_label_accuracy(h, labels, h, labels, per_class=1, draws=5)
+        1.0
     """
     check_labeled("train", train_h, train_labels)
     check_labeled("test", test_h, test_labels)

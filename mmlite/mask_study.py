@@ -33,6 +33,10 @@ def top_mask(scores: Tensor, share: float) -> Tensor:
 
     Raises:
         ValueError: an argument is out of its range.
+
+    Example:
+        >>> mmlite.top_mask(torch.tensor([0.1, 0.9, 0.5, 0.2]), share=0.5)
+        tensor([False,  True,  True, False])
     """
     if not (
         isinstance(scores, Tensor)
@@ -99,6 +103,12 @@ def mask_accuracy(
 
     Raises:
         ValueError: shapes, types or values are wrong, or a mask keeps nothing.
+
+    Example:
+        >>> h, labels = torch.tensor([[1.0, 9.0], [-1.0, 9.0]]), torch.tensor([0, 1])
+        >>> fresh = torch.tensor([[2.0, 9.0], [-2.0, 9.0]])
+        >>> mmlite.mask_accuracy(h, labels, fresh, labels, torch.tensor([[True, False]]), k=1)
+        tensor([1.], dtype=torch.float64)
     """
     train, test = _checked(train_h, train_labels, test_h, test_labels)
     k = checks.whole("k", k, 1, len(train_h))
@@ -210,6 +220,12 @@ def random_mask_study(
 
     Raises:
         ValueError: shapes, types or values are wrong.
+
+    Example:
+        >>> h, labels = torch.randn(60, 8), torch.arange(60) % 3
+        >>> study = mmlite.random_mask_study(h, labels, h, labels, share=0.5, masks=10)
+        >>> study.masks.sum(1).tolist()
+        [4, 4, 4, 4, 4, 4, 4, 4, 4, 4]
     """
     train, test = _checked(train_h, train_labels, test_h, test_labels)
     k = checks.whole("k", k, 1, len(train_h))
@@ -239,6 +255,12 @@ def chance_shares(study: MaskStudy, draws: int = 1000, seed: int = 0) -> Tensor:
 
     Raises:
         ValueError: fewer than 1 draw.
+
+    Example:
+        >>> h, labels = torch.randn(60, 8), torch.arange(60) % 3
+        >>> study = mmlite.random_mask_study(h, labels, h, labels, masks=10)
+        >>> mmlite.chance_shares(study, draws=100).shape
+        torch.Size([100])
     """
     checks.instance("study", study, MaskStudy, "a MaskStudy, as random_mask_study returns")
     draws = checks.whole("draws", draws, 1)
@@ -278,6 +300,12 @@ def split_gain(study: MaskStudy, splits: int = 100, seed: int = 0) -> SplitGain:
 
     Raises:
         ValueError: fewer than 1 split, or fewer than 2 images.
+
+    Example:
+        >>> h, labels = torch.randn(60, 8), torch.arange(60) % 3
+        >>> gain = mmlite.split_gain(mmlite.random_mask_study(h, labels, h, labels, masks=10))
+        >>> gain.seen >= gain.fresh  # where it was chosen, luck helps
+        True
     """
     checks.instance("study", study, MaskStudy, "a MaskStudy, as random_mask_study returns")
     splits, images = checks.whole("splits", splits, 1), len(study.whole_right)

@@ -23,7 +23,8 @@ def cross_correlation(z1: Tensor, z2: Tensor) -> Tensor:
     Within `mmlite.distributed.sharded_batch` the sums run over all processes' images.
 
     Args:
-        z1, z2: projections of the two views, float [N, P], N >= 2; row i of both is image i.
+        z1: projections of the first views, float [N, P], N >= 2.
+        z2: of the second views; row i of both is image i.
 
     Returns:
         C [P, P], entries in −1..1.
@@ -31,6 +32,12 @@ def cross_correlation(z1: Tensor, z2: Tensor) -> Tensor:
     Raises:
         ValueError: shapes or types are wrong. On a CPU, outside torch.compile and vmap, also NaN
             and infinities.
+
+    Example:
+        >>> z = torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])
+        >>> mmlite.cross_correlation(z, z).round(decimals=4)  # its two dimensions are copies
+        tensor([[1., 1.],
+                [1., 1.]])
     """
     check_pair("cross_correlation", z1, z2)
     z1, z2 = _of_one_type(z1, z2)
@@ -47,7 +54,8 @@ def barlow_twins(z1: Tensor, z2: Tensor, off_diagonal: float = 5e-3) -> Tensor:
     ‖U1ᵀ U2‖² = ⟨U1 U1ᵀ, U2 U2ᵀ⟩ sums the same squares over [N, N] instead of [P, P].
 
     Args:
-        z1, z2: projections of the two views, float [N, P], N >= 2; row i of both is image i.
+        z1: projections of the first views, float [N, P], N >= 2.
+        z2: of the second views; row i of both is image i.
         off_diagonal: λ >= 0, the weight of the terms between different dimensions.
 
     Returns:
@@ -55,6 +63,11 @@ def barlow_twins(z1: Tensor, z2: Tensor, off_diagonal: float = 5e-3) -> Tensor:
 
     Raises:
         ValueError: as `cross_correlation`, or `off_diagonal` is negative or not finite.
+
+    Example:
+        >>> z = torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])
+        >>> round(float(mmlite.barlow_twins(z, z, off_diagonal=0.1)), 4)  # two copies, 1² each
+        0.2
     """
     check_pair("barlow_twins", z1, z2)
     off_diagonal = checks.real("off_diagonal", off_diagonal, least=0)
@@ -113,6 +126,10 @@ def effective_rank(h: Tensor, center: bool = False) -> float:
 
     Raises:
         ValueError: h is not a float matrix, or on a CPU holds NaN or infinities.
+
+    Example:
+        >>> round(mmlite.effective_rank(torch.eye(4)), 3)
+        4.0
     """
     p = _spectrum("effective_rank", "h", h, checks.flag("center", center))
     return float(torch.special.entr(p).sum().exp()) if bool(p.any()) else 0.0
@@ -127,6 +144,10 @@ def rankme(z: Tensor, epsilon: float = 1e-7) -> float:
 
     Raises:
         ValueError: as `effective_rank`, or ε is negative or not finite.
+
+    Example:
+        >>> round(mmlite.rankme(torch.ones(8, 4)), 3)  # all rows alike: one direction
+        1.0
     """
     epsilon = checks.real("epsilon", epsilon, least=0)
     p = _spectrum("rankme", "z", z, center=False)

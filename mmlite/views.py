@@ -54,6 +54,11 @@ class TwoViews:
 
     Raises:
         ValueError: a parameter is out of its range.
+
+    Example:
+        >>> x1, x2 = mmlite.TwoViews(jitter=0.4)(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
+        >>> x1.shape, x1.dtype
+        (torch.Size([2, 3, 32, 32]), torch.float32)
     """
 
     crop: tuple[float, float] = (0.2, 1.0)

@@ -24,10 +24,15 @@ def claim(
     Args:
         statement: the claim, as a sentence without its full stop.
         value: what was measured. NaN bears out nothing.
-        at_least, at_most: the bounds within which the claim holds; at least one of them.
+        at_least: the least value with which the claim holds; None for no bound.
+        at_most: the greatest; one of both bounds has to be given.
 
     Raises:
         ValueError: no bound is given, the statement is more than a line, or a number is none.
+
+    Example:
+        >>> mmlite.claim("two is more than one", 2, at_least=1)
+        ✓ claim: two is more than one...
     """
     if not isinstance(statement, str) or statement.splitlines() != [statement]:
         raise ValueError(f"a claim's statement is one line, got {statement!r}")

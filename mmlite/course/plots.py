@@ -342,7 +342,8 @@ def landscape(
     Args:
         function: from points [M, 2] to values [M].
         paths: points [K, 2] by name, joined from first to last.
-        xlabel, ylabel: what the two numbers are.
+        xlabel: what the first number is.
+        ylabel: what the second is.
         alt: alternative text.
         span: least and greatest value shown of both.
         title: a line above.

@@ -30,6 +30,12 @@ def check(exercise_id: str, function: Callable[..., Any], seed: int | None = Non
 
     Raises:
         ValueError: there is no such exercise.
+
+    Example:
+        >>> def my_cosine_similarity(a, b):
+        ...     raise NotImplementedError
+        >>> cosine_similarity = mmlite.check("01.1", my_cosine_similarity)
+        ○ exercise 01.1 not started; the lesson goes on with ...
     """
     exercise = find(exercise_id)
     verdict = judge(exercise, function, seed=seed, device=devices.device())

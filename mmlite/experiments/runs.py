@@ -222,13 +222,17 @@ def train(
 
     Args:
         recipe: of `mmlite.experiments.recipes`, perhaps with other numbers.
-        method, schedule, seed: as for `build`; the seed also draws the order and the views.
+        method: as for `build`.
         out: the folder for the checkpoint and the log; without one nothing is written.
+        schedule: as for `build`.
+        seed: as for `build`; it also draws the order of the images and the views.
         resume: go on from the folder's checkpoint if there is one, else start.
-        progress, checkpoint_every, compile: as for `mmlite.fit`.
+        progress: as for `mmlite.fit`.
         download: let torchvision fetch a set that is not there.
+        checkpoint_every: write the checkpoint after every k-th step too.
         sync_batch_norm: several processes normalize with the moments of the whole batch, as one
             would (`mmlite.distributed.batch_norm`), and not each with those of its share.
+        compile: as for `mmlite.fit`.
 
     Raises:
         CheckpointError: the folder holds another run, one that goes on at this moment, or this

@@ -39,8 +39,12 @@ def virtual_step(
     """Return θ′ = θ − η ∇θ L(θ, w), the parameters after one step that is not taken.
 
     Args:
-        encoder, head, mask, views, loss: as for `masked_loss`.
+        encoder: from [2N, C, H, W] to h [2N, D].
+        head: from masked h [2N, D] to z [2N, P], or to a tuple or list of such.
+        mask: a `DimensionalMask`.
+        views: (x1, x2), float [N, C, H, W] each.
         virtual_lr: η >= 0.
+        loss: as for `masked_loss`.
         optimizer: an SGD whose momentum buffers and weight decay the virtual step copies, as the
             published code does; its learning rate is not used.
 
@@ -50,6 +54,12 @@ def virtual_step(
 
     Raises:
         ValueError: as `meta_gradient`.
+
+    Example:
+        >>> parts = nn.Flatten(), nn.Linear(16, 4), mmlite.DimensionalMask(16)
+        >>> views = torch.rand(8, 1, 4, 4), torch.rand(8, 1, 4, 4)
+        >>> sorted(mmlite.virtual_step(*parts, views, virtual_lr=0.1))
+        ['head.bias', 'head.weight']
     """
     check_parts(encoder, head, mask, loss)
     check_views("views", views)
@@ -88,14 +98,18 @@ def meta_gradient(
     PyTorch's composed kernel. What the encoder computes under `torch.no_grad` is a constant.
 
     Args:
-        encoder, head, mask, views, loss: as for `masked_loss`. Any modules will do, BatchNorm in
-            training mode included, as long as PyTorch can differentiate them in the ways that the
-            method needs: "exact" in forward mode, "unrolled" twice.
+        encoder: from [2N, C, H, W] to h [2N, D]. Any module will do, BatchNorm in training mode
+            included, that PyTorch can differentiate as the method needs: "exact" in forward mode,
+            "unrolled" twice.
+        head: from masked h [2N, D] to z [2N, P], or to a tuple or list of such.
+        mask: a `DimensionalMask`.
+        views: (x1, x2), float [N, C, H, W] each.
         virtual_lr: η >= 0, the virtual step's length.
         method: "exact"; "unrolled", the same by keeping the graph of the first gradient;
             "finite-difference", the published code's central difference for the second term, which
             can be far off; "first-order", without the second term.
         outer_views: the views that L(θ′, w) is taken on; by default `views` again.
+        loss: as for `masked_loss`.
         optimizer: as for `virtual_step`.
         finite_step: how far the finite difference moves θ either way, along v; 0.01 is the
             published code's.
@@ -110,6 +124,14 @@ def meta_gradient(
             returns something else than h, or on a CPU two passes at θ are not the same (below).
         NotImplementedError: "exact", and the encoder has an operation without forward mode, or the
             heads one without a second derivative; "unrolled", and either has one without.
+
+    Example:
+        >>> parts = nn.Linear(16, 8), nn.Linear(8, 4), mmlite.DimensionalMask(8)
+        >>> views = torch.rand(32, 16), torch.rand(32, 16)
+        >>> exact = mmlite.meta_gradient(*parts, views, 0.1)
+        >>> unrolled = mmlite.meta_gradient(*parts, views, 0.1, method="unrolled")
+        >>> torch.allclose(exact, unrolled, rtol=1e-3, atol=1e-7)
+        True
     """
     check_parts(encoder, head, mask, loss)
     check_views("views", views)

@@ -118,6 +118,24 @@ class LookaheadMetaMask(MaskTrainer):
         ValueError: in training, for an optimizer other than SGD, Adam and AdamW, for gradients
             that something else has changed, and on a CPU for an encoder that cannot repeat a pass
             (see `meta_gradient`).
+
+    Example:
+        >>> mask = mmlite.DimensionalMask(16)
+        >>> method = mmlite.LookaheadMetaMask(
+        ...     mmlite.small_conv(channels=1, dim=16),
+        ...     mmlite.projector(16, 16, 8),
+        ...     mmlite.projector(16, 16, 8),
+        ...     mask,
+        ...     torch.optim.Adam(mask.parameters(), 0.05),
+        ...     mmlite.TwoViews(),
+        ... )
+        >>> images = mmlite.load("fashion", "train", size=64)
+        >>> history = mmlite.fit(
+        ...     method.model, method.loss, images, epochs=1, batch_size=32, progress=False,
+        ...     before_step=method.before_step, after_step=method.after_step,
+        ... )
+        >>> bool((mask.entries != 0.5).all())
+        True
     """
 
     clip_norm: float | None = field(default=None, kw_only=True)

@@ -25,6 +25,11 @@ class DimensionalMask(nn.Module):
 
     Raises:
         ValueError: dim is no whole number of at least 1, or start no finite number.
+
+    Example:
+        >>> mask = mmlite.DimensionalMask(3)
+        >>> mask(torch.tensor([[2.0, 4.0, 6.0]])).tolist()
+        [[1.0, 2.0, 3.0]]
     """
 
     def __init__(self, dim: int, start: float = 0.0) -> None:
@@ -69,6 +74,11 @@ def masked_loss(
 
     Raises:
         ValueError: an argument is of another kind, or views do not fit each other or the mask.
+
+    Example:
+        >>> parts = nn.Flatten(), nn.Linear(16, 4), mmlite.DimensionalMask(16)
+        >>> mmlite.masked_loss(*parts, (torch.rand(8, 1, 4, 4), torch.rand(8, 1, 4, 4))).shape
+        torch.Size([])
     """
     check_parts(encoder, head, mask, loss)
     check_views("views", views)

@@ -187,6 +187,7 @@ class Objective:
 
         Args:
             theta: θ; with `create_graph` leaves, and `self.w` another.
+            x: both views [2N, C, H, W].
             create_graph: keep the graph of ∇θ L, of this process's images, and leave ∂L/∂w out.
         """
         w = self.w
@@ -251,6 +252,9 @@ class Objective:
         """Return h [2N, D] and its derivative [2N, D] as θ moves along v.
 
         Args:
+            theta: θ by name.
+            x: both views [2N, C, H, W].
+            v: the direction, under the same names.
             kept: what an earlier pass at (θ, x) kept, see `FusedTangents`.
         """
         encoder = of_part("encoder", theta)

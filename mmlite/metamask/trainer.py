@@ -148,6 +148,24 @@ class MetaMask(MaskTrainer):
 
     Raises:
         ValueError: an argument is of another kind or out of its range.
+
+    Example:
+        >>> mask = mmlite.DimensionalMask(16)
+        >>> method = mmlite.MetaMask(
+        ...     mmlite.small_conv(channels=1, dim=16),
+        ...     mmlite.projector(16, 16, 8),
+        ...     mmlite.projector(16, 16, 8),
+        ...     mask,
+        ...     torch.optim.Adam(mask.parameters(), 0.05),
+        ...     mmlite.TwoViews(),
+        ... )
+        >>> images = mmlite.load("fashion", "train", size=64)
+        >>> history = mmlite.fit(
+        ...     method.model, method.loss, images, epochs=1, batch_size=32, progress=False,
+        ...     after_step=method.after_step,
+        ... )
+        >>> bool((mask.entries != 0.5).all())
+        True
     """
 
     virtual_lr: float | None = field(default=0.1, kw_only=True)

@@ -31,7 +31,8 @@ def whole(name: str, value: Any, least: int | None = None, most: int | None = No
     Args:
         name: the argument's, for the message.
         value: what was given.
-        least, most: bounds that may be reached.
+        least: a bound that may be reached.
+        most: likewise.
 
     Raises:
         ValueError: it is another thing, or out of its bounds.
@@ -61,8 +62,10 @@ def real(
     Args:
         name: the argument's, for the message.
         value: what was given.
-        least, most: bounds that may be reached.
-        above, below: bounds that may not.
+        least: a bound that may be reached.
+        most: likewise.
+        above: a bound that may not be reached.
+        below: likewise.
         finite: refuse infinities.
 
     Raises:

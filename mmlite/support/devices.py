@@ -12,6 +12,10 @@ def device() -> torch.device:
 
     Raises:
         ValueError: `MMLITE_DEVICE` names no device that this machine has.
+
+    Example:
+        >>> mmlite.device().type in ("cpu", "cuda", "mps")
+        True
     """
     wanted = os.environ.get("MMLITE_DEVICE")
     if not wanted:

@@ -60,7 +60,7 @@ def _next_to(value: Any) -> Iterator[Any]:
         yield value.args
         yield value.keywords
     elif isinstance(value, types.FunctionType):
-        if value.__module__.partition(".")[0] in _LIBRARIES and not value.__closure__:
+        if (value.__module__ or "").partition(".")[0] in _LIBRARIES and not value.__closure__:
             return
         for cell in value.__closure__ or ():
             try:

@@ -105,6 +105,10 @@ class Checkpointing:
 
     Raises:
         ValueError: an argument is of another kind or out of its range.
+
+    Example:
+        >>> mmlite.Checkpointing("runs/last.pt", every=100, resume=True).file.name
+        'last.pt'
     """
 
     path: str | Path

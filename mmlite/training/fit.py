@@ -75,8 +75,8 @@ def fit(
             along a cosine.
         seed: seeds the order of the images and, through the generator, the views. The model's
             first weights are the caller's (`torch.manual_seed` before building it).
-        before_step, after_step: called with the optimizer around each of its steps: when the
-            gradients are there, and when the step is taken (`mmlite.metamask`).
+        before_step: called with the optimizer when the gradients are there (`mmlite.metamask`).
+        after_step: called with the optimizer when its step is taken.
         on_epoch: called with the number of epochs done after each of them, in every process.
         progress: show a progress bar with the loss and images per second, in the first process.
         history: an empty one to fill in, for `on_epoch` to look at.
@@ -99,6 +99,16 @@ def fit(
             infinite; the message names the step. No checkpoint holds such weights, and on a CPU the
             model keeps those of the last step whose loss and gradient were finite.
         ProcessError: another process has stopped, or does not answer.
+
+    Example:
+        >>> views = mmlite.TwoViews()
+        >>> def simclr(model, batch, generator):
+        ...     x1, x2 = views(batch, generator)
+        ...     return mmlite.nt_xent(*model(torch.cat([x1, x2])).chunk(2))
+        >>> model = nn.Sequential(mmlite.small_conv(1, 16), mmlite.projector(16, 16, 8))
+        >>> images = mmlite.load("fashion", "train", size=64)
+        >>> mmlite.fit(model, simclr, images, epochs=2, batch_size=32, progress=False)
+        History(4 steps...)
     """
     check_parts(model, loss, images, history, checkpoint, description)
     hooks = Hooks(before_step, after_step, on_epoch)

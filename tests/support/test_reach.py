@@ -92,3 +92,11 @@ def test_a_name_without_a_value_and_a_great_list_cost_nothing():
 
     def late(z):
         return z
+
+
+def test_a_function_without_a_module_is_looked_through():
+    """As of code that `exec` ran, a doctest's for instance."""
+    scope = {"held": KEPT}
+    exec("def loss(z1, z2):\n    return held(z1)", scope)
+    scope["loss"].__module__ = None
+    assert held_by([scope["loss"]], nn.Module) == [KEPT]

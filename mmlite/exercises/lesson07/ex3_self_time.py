@@ -11,7 +11,8 @@ def self_time(start: Tensor, end: Tensor, parent: Tensor) -> Tensor:
     """Return each call's own seconds [E]: its duration less those of the calls it makes.
 
     Args:
-        start, end: of each call [E].
+        start: when each call began [E].
+        end: when it ended [E].
         parent: which call made it, int64 [E]; −1 where none did.
     """
     duration = end - start

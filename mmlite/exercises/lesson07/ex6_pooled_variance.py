@@ -12,7 +12,8 @@ def pooled_variance(counts: Tensor, means: Tensor, variances: Tensor) -> Tensor:
 
     Args:
         counts: values in each part, float [R].
-        means, variances: of each part, the variances biased too, [R, C].
+        means: of each part, [R, C].
+        variances: of each part, biased, [R, C].
     """
     share = (counts / counts.sum())[:, None]
     mean = (share * means).sum(0)
