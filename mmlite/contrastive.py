@@ -44,8 +44,8 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.2) -> Tensor:
 
     Raises:
         ValueError: shapes, types or the temperature are wrong. On a CPU, outside torch.compile
-            and vmap, also NaN, infinities and vectors without length; on a GPU a look at values
-            would make it wait, and `mmlite.fit` stops at a loss that is not finite.
+            and vmap, also NaN, infinities and vectors without length; on a GPU the check would
+            have to wait for it, and `mmlite.fit` stops at a loss that is not finite.
 
     Example:
         >>> z = torch.eye(2)  # two images whose views agree, and have nothing in common
@@ -234,7 +234,7 @@ def check_temperature(temperature: float) -> float:
 
 
 def _unit_rows(z: Tensor, name: str) -> Tensor:
-    """Return z / ‖z‖ by rows in at least float32; check the values where a look is free."""
+    """Return z / ‖z‖ by rows in at least float32; check the values where that costs nothing."""
     z = z.to(torch.promote_types(z.dtype, torch.float32))
     largest = z.detach().abs().amax(1, keepdim=True)
     # Cosines do not change with length, so a constant factor against overflow keeps the gradient.
@@ -249,10 +249,10 @@ class NotFiniteError(ValueError):
 
 
 def check_finite(largest: Tensor, name: str) -> bool:
-    """Raise a NotFiniteError if a row's largest entry [N, 1] is not finite, where looking is free.
+    """Raise a NotFiniteError if a row's largest entry [N, 1] is not finite, where that is free.
 
-    Return whether it was: on a GPU a look would wait for the device, and inside torch.compile and
-    vmap a value cannot be looked at.
+    Return whether it was checked: on a GPU that would wait for the device, and inside
+    torch.compile and vmap a value cannot be read.
     """
     if torch.compiler.is_compiling() or largest.device.type != "cpu":
         return False
@@ -270,7 +270,7 @@ def check_finite(largest: Tensor, name: str) -> bool:
 
 
 def _check_values(largest: Tensor, squared: Tensor, name: str) -> None:
-    """Raise for rows that have no direction: NaN, infinite or zero ones, where looking is free."""
+    """Raise for rows that have no direction: NaN, infinite or zero ones, where that is free."""
     if check_finite(largest, name) and bool((squared <= SHORTEST**2).any()):
         row = int((squared.flatten() <= SHORTEST**2).nonzero()[0])
         raise ValueError(

@@ -53,7 +53,7 @@ class ImageSet:
 
     Raises:
         ValueError: a tensor has another type, shape or device, or a label has no class. (Labels
-            are looked at on a CPU alone: a GPU would be waited for.)
+            are checked on a CPU only: on a GPU that would wait for it.)
 
     Example:
         >>> pixels = torch.zeros(4, 1, 8, 8, dtype=torch.uint8)

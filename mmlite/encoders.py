@@ -141,7 +141,7 @@ def encode(encoder: nn.Module, image_set: ImageSet | Tensor, batch_size: int = 1
     """Return the representations h float32 [N, D] of a whole set of images, in evaluation mode.
 
     The images are taken as they are (no views), on the encoder's own device; its training mode
-    comes back as it was. An encoder of another precision than float32 computes in its own.
+    comes back unchanged. An encoder of another precision than float32 computes in its own.
 
     Args:
         encoder: from float [N, C, H, W] in 0..1 to one tensor float [N, D].

@@ -88,8 +88,8 @@ class TwoViews:
 
         Args:
             images: uint8 (0..255) or float (0..1), [N, C, H, W], C = 1 or 3. With one channel,
-                hue, saturation and grayscale have nothing to change. Floats on a CPU are looked at
-                for others than 0..1; a GPU would be waited for.
+                hue, saturation and grayscale have nothing to change. That floats lie in 0..1 is
+                checked on a CPU only: on a GPU that would wait for it.
             generator: where the random numbers come from: a seed repeats the views, on whichever
                 device the generator is. By default the device's own.
 

@@ -9,7 +9,7 @@ Command = Callable[[argparse.Namespace], int]
 
 
 def in_sentences(command: Command, stopped: str | None = None) -> Command:
-    """Return the command with its refusals as a sentence and an exit code: 2 before, 1 on the way.
+    """Return the command so that what it refuses is a sentence and an exit code: 2 before, 1 later.
 
     Only these errors are sentences for a user; any other is a fault of ours, with its traceback.
 

@@ -67,7 +67,7 @@ def student_version(master: NotebookNode) -> NotebookNode:
             cell.outputs, cell.execution_count = [], None
         if left := marker_in(cell.source):
             raise LessonError(
-                f"{where} holds {left!r}, which looks like a marker and is none; markers are "
+                f"{where} holds {left!r}, which looks like a marker but is not one; markers are "
                 "### BEGIN SOLUTION and ### END SOLUTION, ### BEGIN HIDDEN TESTS and ### END "
                 "HIDDEN TESTS"
             )

@@ -23,12 +23,12 @@ def claim(
 
     Args:
         statement: the claim, as a sentence without its full stop.
-        value: what was measured. NaN bears out nothing.
+        value: what was measured. With NaN no claim holds.
         at_least: the least value with which the claim holds; None for no bound.
         at_most: the greatest; one of both bounds has to be given.
 
     Raises:
-        ValueError: no bound is given, the statement is more than a line, or a number is none.
+        ValueError: no bound is given, the statement is more than a line, or a bound is no number.
 
     Example:
         >>> mmlite.claim("two is more than one", 2, at_least=1)

@@ -19,7 +19,7 @@ class Log:
         """Add a line.
 
         Raises:
-            WriteError: the disk is full, say. The log stays as it was.
+            WriteError: the disk is full, say. The log does not change.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,7 @@ class Log:
         except OSError as error:
             raise WriteError(
                 f"the log {self.path} cannot be written ({error.strerror}); make room there. The "
-                "last checkpoint is as it was"
+                "last checkpoint is unharmed"
             ) from error
 
     def _lines(self) -> list[tuple[int, str]]:

@@ -124,7 +124,7 @@ def _middle(x: Tensor) -> Tensor:
 def check_same(before: Tensor, again: Tensor, what: str = "representations") -> None:
     """Raise a ValueError if two passes that should be one function gave different values.
 
-    Looked at on a CPU alone: a GPU would be waited for. Two kernels may round differently, and
+    Checked on a CPU only: on a GPU that would wait for it. Two kernels may round differently, and
     layers let that grow: half of the digits of the type have to agree, which any layer that draws
     anew exceeds.
     """

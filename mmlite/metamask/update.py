@@ -120,7 +120,7 @@ def step_derivative(
         return torch.full_like(parameter, -group["lr"] * factor)
     state, (beta1, beta2) = optimizer.state[parameter], group["betas"]
     step = state["step"]
-    # a fused optimizer keeps it on the device, where a look at it would wait
+    # a fused optimizer keeps it on the device, and reading it would wait for that
     step = float(step) if step.device.type == "cpu" else step.double()
     if kind is torch.optim.Adam and not group.get("decoupled_weight_decay"):
         gradient = gradient + group["weight_decay"] * before

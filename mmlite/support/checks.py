@@ -2,8 +2,9 @@
 
     k must be a whole number from 1 to 100, got 2.5
 
-A number is one of Python's or of NumPy's. A bool is none, nor is a tensor or an array with a
-single entry: `.item()` makes a number of it, and shows where a graph ends or a GPU is waited for.
+A number is one of Python's or of NumPy's. A bool is not a number, nor is a tensor or an array
+with a single entry: `.item()` makes a number of it, and shows where a graph ends or the program
+waits for a GPU.
 
 Nothing here imports PyTorch until a tensor is asked for, so that the command line answers at once.
 """
@@ -26,7 +27,7 @@ LONGEST = 80  # characters of a wrong value that a message shows
 
 
 def whole(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
-    """Return a whole number within its bounds as an int; 2.0 is none, nor is True.
+    """Return a whole number within its bounds as an int; 2.0 is refused, and so is True.
 
     Args:
         name: the argument's, for the message.

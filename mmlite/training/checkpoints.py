@@ -232,15 +232,17 @@ def _read(path: Path) -> Checkpoint:
         _check_sums(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    # an archive with good checksums that is not one of torch's, or holds more than data
+    # an archive with good checksums that is not one of torch's, or holds code
     except Exception as error:
         # torch's own sentence advises to load it all the same
         unsafe = isinstance(error, pickle.UnpicklingError)
-        reason = "it holds more than data, and none of it was run" if unsafe else first_line(error)
+        reason = (
+            "it holds code beside the data; none of it was run" if unsafe else first_line(error)
+        )
         raise CheckpointError(f"{path} is not a checkpoint of mmlite ({reason})") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path} is not a checkpoint of mmlite: torch can read it, but it is marked as none"
+            f"{path} is not a checkpoint of mmlite: torch can read it, but mmlite did not write it"
         )
     if content.get("version") != VERSION:
         raise CheckpointError(

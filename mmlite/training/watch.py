@@ -21,8 +21,8 @@ class TrainingError(RuntimeError):
 class LossWatch:
     """Moves losses from the device to the history, and stops the run at one that is not finite.
 
-    On a CPU each loss, and the gradient's length, is looked at before the step is taken. On other
-    devices a look makes the host wait, so they are collected there and looked at every half
+    On a CPU each loss, and the gradient's length, is checked before the step is taken. On other
+    devices checking makes the host wait, so they are collected there and checked every half
     second, after each epoch and before each checkpoint.
     """
 
@@ -79,8 +79,8 @@ class LossWatch:
 
 def _give_up(what: str) -> None:
     raise TrainingError(
-        f"{what}; a lower learning_rate, a longer warmup or a higher temperature may help, and so "
-        "may a look at the images"
+        f"{what}; a lower learning_rate, a longer warmup or a higher temperature may help; look at "
+        "the images too"
     )
 
 

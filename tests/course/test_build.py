@@ -73,7 +73,9 @@ def test_markers_are_found_where_nbgrader_finds_them(source, kind):
 def test_what_looks_like_a_marker_and_is_none_is_refused(line, kind):
     master = notebook(f"def f(x):\n    {line}\n    return x")
     master.cells[1].cell_type = kind
-    with pytest.raises(LessonError, match=r"cell cell-0 holds .*looks like a marker and is none"):
+    with pytest.raises(
+        LessonError, match=r"cell cell-0 holds .*looks like a marker but is not one"
+    ):
         build.student_version(master)
 
 

@@ -201,11 +201,11 @@ def test_the_grader_is_asked_about_little(given):
     [
         (lambda request: 5, "answered before it was asked"),
         (lambda request: {"nonce": request["nonce"] + 1, "result": 1}, "before it was asked"),
-        (lambda request: {"nonce": request["nonce"]}, "nonsense"),
-        (lambda request: {"nonce": request["nonce"], "result": 1}, "nonsense"),
+        (lambda request: {"nonce": request["nonce"]}, "cannot be read"),
+        (lambda request: {"nonce": request["nonce"], "result": 1}, "cannot be read"),
         (
             lambda request: {"nonce": request["nonce"], "result": 1, "arguments": (2,)},
-            "nonsense",
+            "cannot be read",
         ),
         (
             lambda request: {"nonce": request["nonce"], "ask": "01.1", "arguments": ()},

@@ -180,7 +180,7 @@ def test_foreign_files_are_refused_and_run_no_code(path, tmp_path, monkeypatch):
         load_checkpoint(path)
     torch.save({"format": "mmlite checkpoint", "version": 1, "state": Harmful()}, path)
     with pytest.raises(
-        CheckpointError, match=r"\(it holds more than data, and none of it was run\)"
+        CheckpointError, match=r"\(it holds code beside the data; none of it was run\)"
     ):
         load_checkpoint(path)
     assert not (tmp_path / "harm").exists()

@@ -61,14 +61,14 @@ EPSILON = 1e-5  # BatchNorm's
 @exercise.mistake(
     "the trap",
     "this is the gradient of a jvp, and the backward pass through PyTorch's forward "
-    "derivative of BatchNorm takes the batch's mean and scale for constants. Turn the "
+    "derivative of BatchNorm treats the batch's mean and scale as constants. Turn the "
     "order round: the jvp of a gradient.",
 )
 def _the_trap(theta, w, x, weight, v):
     """Return the gradient of a jvp as torch 2.15 has it, whatever torch is installed.
 
     Its forward derivative of BatchNorm takes the batch's mean and scale from the kernel, which a
-    backward pass then holds for constants.
+    backward pass then treats as constants.
     """
 
     def along(w):

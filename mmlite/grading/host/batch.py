@@ -55,7 +55,7 @@ class Wishes:
 
     Attributes:
         lesson: the lesson of every submission, whatever its name says.
-        due: what is handed in later is late; of the submissions of this run.
+        due: when this run's submissions were due; one handed in after that is marked late.
         roster: a table of the class; who handed in nothing is named.
         by_hand: a table of marks and comments set by hand, which this and later runs keep.
         forget: students who leave the record.

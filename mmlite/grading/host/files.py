@@ -136,7 +136,7 @@ def _in_zip(opens, archive: zipfile.ZipFile, otherwise: datetime) -> Iterator[Fi
     Args:
         opens: what `zipfile` opens again for each: a path, or a function of the zip's bytes.
         archive: the zip, for its list.
-        otherwise: when a file was changed whose own time is none.
+        otherwise: when a file was changed that has no time of its own.
     """
     for member in archive.infolist():
         if member.is_dir():

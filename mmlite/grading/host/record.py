@@ -79,7 +79,7 @@ def merged(
     Args:
         before: an earlier record.
         done: submissions, each with its entries.
-        due: what was handed in later is late; for the submissions of this run.
+        due: when this run's submissions were due; one handed in after that is marked late.
     """
     students = {
         name: {**one, "submissions": list(one["submissions"])}

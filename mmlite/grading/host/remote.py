@@ -81,7 +81,7 @@ class Worker:
         self._ready()
         reply = self._request(dict(order))
         if not isinstance(reply.get("status"), str):
-            raise AnswerError("the process answered nonsense")
+            raise AnswerError("the process sent a reply that cannot be read")
         return reply
 
     def _ready(self) -> None:
@@ -110,7 +110,7 @@ class Worker:
         if "error" in reply:
             raise _as_exception(str(reply["error"]), str(reply.get("message", "")))
         if "result" not in reply:
-            raise AnswerError("the process answered nonsense")
+            raise AnswerError("the process sent a reply that cannot be read")
         self._changed = _put_back(reply.get("arguments"), arguments)
         return reply["result"]
 
@@ -222,7 +222,7 @@ def _put_back(after: Any, arguments: tuple | list) -> bool:
     import torch
 
     if type(after) is not type(arguments) or len(after) != len(arguments):
-        raise AnswerError("the process answered nonsense")
+        raise AnswerError("the process sent a reply that cannot be read")
     changed = False
     for now, argument in zip(after, arguments, strict=True):
         if isinstance(argument, (tuple, list)):
@@ -231,7 +231,7 @@ def _put_back(after: Any, arguments: tuple | list) -> bool:
             argument.set_state(now.get_state())
         elif isinstance(argument, torch.Tensor):
             if not isinstance(now, torch.Tensor) or now.dtype != argument.dtype:
-                raise AnswerError("the process answered nonsense")
+                raise AnswerError("the process sent a reply that cannot be read")
             if not torch.equal(now, argument):
                 changed = True
                 argument.resize_(now.shape).copy_(now)
