@@ -16,7 +16,7 @@ import mmlite
 from mmlite import data, training
 from mmlite.experiments import runs
 from mmlite.experiments.recipes import RECIPES
-from mmlite.metamask.gradient import METHODS
+from mmlite.metamask.gradient import GRADIENT_METHODS
 from mmlite.training import watch
 
 CPU = torch.device("cpu")
@@ -129,7 +129,7 @@ def measured(device: torch.device) -> dict[str, list[float]]:
     images = pictures(20).to(device)
     mask = mmlite.DimensionalMask(8).to(device)
     views = mmlite.TwoViews()(images.images, torch.Generator().manual_seed(0))
-    for method in METHODS:
+    for method in GRADIENT_METHODS:
         found[f"meta_gradient {method}"] = mmlite.meta_gradient(
             encoder, head, mask, views, 0.1, method=method
         )

@@ -335,7 +335,7 @@ CASES = {
         },
     ),
     "plots.roofline": (
-        {"limits": costs.Limits(1.0, 1.0), "points": {"a": [(1.0, 1.0)]}, "alt": "alt"},
+        {"limits": costs.MachineLimits(1.0, 1.0), "points": {"a": [(1.0, 1.0)]}, "alt": "alt"},
         {
             "limits": (None, (1.0, 1.0), 3),
             "points": (None, 3, [1], {"a": 3}, {"a": [1.0]}, {"a": [("a", "b")]}),
@@ -524,7 +524,7 @@ INNER = {
     *("contrastive.check_temperature", "contrastive.check_finite", "contrastive.NotFiniteError"),
     *("evaluation.frozen", "evaluation.vote", "evaluation.topk", "evaluation.check_features"),
     *("evaluation.check_labeled", "evaluation.alike", "statistics.Interval"),
-    *("mask_study.MaskStudy", "mask_study.SplitGain", "costs.Cost", "costs.Limits"),
+    *("mask_study.MaskStudy", "mask_study.SplitGain", "costs.Cost", "costs.MachineLimits"),
     *("costs.LayerTime", "costs.Calls", "runs.Parts", "runs.Accuracies", "runs.Run"),
     *("runs.describe", "runs.channels_of", "runs.check_recipe", "claims.Claim"),
     "claims.read_claims",

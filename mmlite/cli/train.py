@@ -12,7 +12,14 @@ STOPPED = "stopped; the same command with --resume goes on from the last checkpo
 
 def add(commands) -> None:
     """Add the command to the parser's."""
-    from mmlite.experiments.recipes import METHODS, PRECISIONS, RECIPES, SCHEDULES, numbers
+    from mmlite.experiments.recipes import (
+        METHODS,
+        PRECISIONS,
+        RECIPES,
+        SCHEDULES,
+        is_whole,
+        numbers,
+    )
 
     trains = commands.add_parser(
         "train",
@@ -77,7 +84,7 @@ def add(commands) -> None:
     for one in numbers():
         own.add_argument(
             f"--{one.name.replace('_', '-')}",
-            type=float if "float" in str(one.type) else int,
+            type=int if is_whole(one) else float,
             metavar="NUMBER",
             help=one.metadata["about"],
         )

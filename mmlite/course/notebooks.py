@@ -167,7 +167,7 @@ def lesson_names(course: Path) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Run:
+class LessonRun:
     """What running a lesson printed: its claims, and why it stopped early, if it did."""
 
     claims: list[Claim]
@@ -178,7 +178,7 @@ class Run:
         return self.fault is None and all(claim.holds for claim in self.claims)
 
 
-def run(path: Path, on_cell: Callable[[], None] = lambda: None) -> Run:
+def run(path: Path, on_cell: Callable[[], None] = lambda: None) -> LessonRun:
     """Execute a notebook without changing its file, and return its claims.
 
     Raises:
@@ -193,7 +193,7 @@ def run(path: Path, on_cell: Callable[[], None] = lambda: None) -> Run:
         execute(notebook, path.parent, on_cell)
     except LessonError as error:
         fault = str(error)
-    return Run(read_claims(printed(notebook)), fault)
+    return LessonRun(read_claims(printed(notebook)), fault)
 
 
 def printed(notebook: NotebookNode) -> str:

@@ -21,7 +21,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mmlite.experiments.costs import Limits
+from mmlite.experiments.costs import MachineLimits
 from mmlite.support import checks
 from mmlite.views import check_range
 
@@ -289,7 +289,7 @@ def lines(
 
 
 def roofline(
-    limits: Limits, points: Mapping[str, Sequence[tuple[float, float]]], alt: str
+    limits: MachineLimits, points: Mapping[str, Sequence[tuple[float, float]]], alt: str
 ) -> Picture:
     """Draw a machine's roofline, and named sets of (intensity, operations a second) under it.
 
@@ -299,7 +299,7 @@ def roofline(
     Raises:
         ValueError: an argument is another thing.
     """
-    checks.instance("limits", limits, Limits, "Limits, as measure_limits returns")
+    checks.instance("limits", limits, MachineLimits, "MachineLimits, as measure_limits returns")
     _mapping("points", points, empty=True)
     _texts(alt=alt)
     points = {

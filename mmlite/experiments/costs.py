@@ -2,8 +2,9 @@
 
 Two numbers of a machine, operations a second and bytes a second, bound the time of every layer:
 the roofline (Williams, Waterman & Patterson 2009). Two more, seconds a round and bytes a second
-between processes, bound that of an exchange. `Limits.seconds` and `ring_seconds` are predictions,
-the least that this arithmetic allows; `measure_limits`, `layer_times` and `profile_calls` measure.
+between processes, bound that of an exchange. `MachineLimits.seconds` and `ring_seconds` are
+predictions, the least that this arithmetic allows; `measure_limits`, `layer_times` and
+`profile_calls` measure.
 """
 
 import os
@@ -38,7 +39,7 @@ class Cost(NamedTuple):
         return self.flops / self.bytes
 
 
-class Limits(NamedTuple):
+class MachineLimits(NamedTuple):
     """What a machine can do at most: floating-point operations and bytes a second."""
 
     flops_per_second: float
@@ -255,7 +256,7 @@ def _quiet_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-def measure_limits(device: torch.device | str = "cpu", repeats: int = 5) -> Limits:
+def measure_limits(device: torch.device | str = "cpu", repeats: int = 5) -> MachineLimits:
     """Measure a machine's limits: a float32 matrix product, and a copy larger than most caches.
 
     What PyTorch reaches at best of several, not the maker's figure.
@@ -270,7 +271,7 @@ def measure_limits(device: torch.device | str = "cpu", repeats: int = 5) -> Limi
     target = torch.empty_like(source)
     product = _least_seconds(lambda: a @ b, repeats, device)
     copy = _least_seconds(lambda: target.copy_(source), repeats, device)
-    return Limits(2.0 * side**3 / product, 2.0 * NUMBER * numbers / copy)
+    return MachineLimits(2.0 * side**3 / product, 2.0 * NUMBER * numbers / copy)
 
 
 def ring_seconds(message: float, processes: int, bytes_per_second: float, latency: float) -> float:

@@ -10,7 +10,8 @@ sets with the sizes that are usual there (SimCLR, Chen et al. 2020, appendix B.9
 accuracies has been measured yet.
 """
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
+from typing import get_args, get_type_hints
 
 from mmlite.support import checks
 
@@ -89,7 +90,7 @@ class Recipe:
             del bounds["about"]
             if value is None and one.default is None:
                 continue
-            check = checks.whole if "int" in str(one.type) else checks.real
+            check = checks.whole if is_whole(one) else checks.real
             own[one.name] = check(one.name, value, **bounds)
         for name, value in own.items():  # Python's own values, in a dataclass that is frozen
             object.__setattr__(self, name, value)
@@ -99,9 +100,15 @@ class Recipe:
         return replace(self, **changes)
 
 
-def numbers():
+def numbers() -> list[Field]:
     """Return the fields of a recipe that the command line can set."""
     return [one for one in fields(Recipe) if "about" in one.metadata]
+
+
+def is_whole(one: Field) -> bool:
+    """Whether a field of a recipe holds a whole number (or None), by its annotation."""
+    kind = get_type_hints(Recipe)[one.name]
+    return int in (kind, *get_args(kind))
 
 
 _LAPTOP = {

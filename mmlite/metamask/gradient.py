@@ -23,7 +23,7 @@ from mmlite.metamask.objective import (
 from mmlite.metamask.tangents import check_same
 from mmlite.support import checks
 
-METHODS = ("exact", "unrolled", "finite-difference", "first-order")
+GRADIENT_METHODS = ("exact", "unrolled", "finite-difference", "first-order")
 
 
 def virtual_step(
@@ -138,7 +138,7 @@ def meta_gradient(
     if outer_views is not None:
         check_views("outer_views", outer_views)
     virtual_lr = check_virtual_lr(virtual_lr)
-    checks.choice("method", method, METHODS)
+    checks.choice("method", method, GRADIENT_METHODS)
     finite_step = checks.real("finite_step", finite_step, above=0)
     compute = _METHODS.get(method) or functools.partial(_finite_difference, length=finite_step)
     with torch.inference_mode(False):

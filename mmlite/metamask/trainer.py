@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
 from mmlite.contrastive import nt_xent
-from mmlite.metamask.gradient import METHODS, check_virtual_lr, meta_gradient
+from mmlite.metamask.gradient import GRADIENT_METHODS, check_virtual_lr, meta_gradient
 from mmlite.metamask.mask import DimensionalMask, Loss, Views, check_parts, halves
 from mmlite.redundancy import barlow_twins
 from mmlite.support import checks
@@ -182,7 +182,7 @@ class MetaMask(MaskTrainer):
         if self.virtual_lr is not None:
             self.virtual_lr = check_virtual_lr(self.virtual_lr)
         self.copy_optimizer = checks.flag("copy_optimizer", self.copy_optimizer)
-        checks.choice("method", self.method, METHODS)
+        checks.choice("method", self.method, GRADIENT_METHODS)
 
     def loss(self, model: nn.Module, images: Tensor, generator: Generator) -> Tensor:
         """Return the regular step's loss of images [N, C, H, W]; for `fit`."""

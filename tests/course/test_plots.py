@@ -14,7 +14,7 @@ from PIL import Image
 
 from mmlite.course import plots, widgets
 from mmlite.data import ImageSet
-from mmlite.experiments.costs import Limits
+from mmlite.experiments.costs import MachineLimits
 
 
 def garments(count: int = 3) -> ImageSet:
@@ -180,7 +180,7 @@ def test_more_series_than_markers_are_all_drawn(monkeypatch):
     plots.lines([1, 2], {name: [1, 2] for name in nine}, "x", "y", "alt")
     plots.points(dict.fromkeys(nine, (torch.rand(3), torch.rand(3))), "x", "y", "alt")
     plots.histogram(torch.rand(9), "x", "alt", dict.fromkeys(nine, 0.5))
-    plots.roofline(Limits(1e9, 1e8), {name: [(1.0, 1e8)] for name in nine}, "alt")
+    plots.roofline(MachineLimits(1e9, 1e8), {name: [(1.0, 1e8)] for name in nine}, "alt")
     paths = dict.fromkeys(nine, torch.rand(2, 2))
     plots.landscape(lambda grid: grid.square().sum(1), paths, "x", "y", "alt")
     drawn = [[t.get_label() for t in (*axes.lines, *axes.collections)] for axes in seen]

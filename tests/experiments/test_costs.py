@@ -16,7 +16,7 @@ from mmlite.distributed import batch_norm
 from mmlite.encoders import projector, resnet18, small_conv
 from mmlite.exercises import find
 from mmlite.experiments import costs, runs
-from mmlite.experiments.costs import Cost, Limits
+from mmlite.experiments.costs import Cost, MachineLimits
 from mmlite.experiments.recipes import RECIPES
 from mmlite.training import fit
 
@@ -95,7 +95,7 @@ def test_a_layer_is_timed_on_its_own_input_and_parameters_stay():
 
 
 def test_the_roof_has_a_slope_and_a_flat_part():
-    limits = Limits(flops_per_second=100.0, bytes_per_second=10.0)
+    limits = MachineLimits(flops_per_second=100.0, bytes_per_second=10.0)
     assert limits.ridge == 10
     assert [limits.attainable(x) for x in (1, 10, 50)] == [10, 100, 100]
     assert limits.seconds(Cost(50, 10)) == 1  # bytes bound it
@@ -116,7 +116,7 @@ def test_measured_limits_are_what_is_done_over_the_seconds_that_it_takes(monkeyp
     monkeypatch.setattr(costs, "_least_seconds", four_seconds)
     limits = costs.measure_limits()
     (flops, _), (_, moved) = done
-    assert limits == Limits(flops / 4, moved / 4)
+    assert limits == MachineLimits(flops / 4, moved / 4)
     assert flops > 1e10
     assert moved > 1e8
 

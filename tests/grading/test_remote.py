@@ -15,7 +15,7 @@ from classes import EXERCISES, QUICK
 from mmlite.exercises import judge
 from mmlite.grading import wire
 from mmlite.grading.host import marking
-from mmlite.grading.host.remote import AnswerError, Worker
+from mmlite.grading.host.remote import Worker, WorkerError
 
 
 @contextlib.contextmanager
@@ -84,7 +84,7 @@ def test_changes_to_arguments_come_back():
     with answering(change) as worker:
         worker.call("f", (x, (first, 2), generator), [])
         # else what is compared later could be changed now and restored in time
-        with pytest.raises(AnswerError, match="changed its inputs; work on a copy"):
+        with pytest.raises(WorkerError, match="changed its inputs; work on a copy"):
             worker.call("f", (x, (first, 2), generator), [])
     assert x.tolist() == [1, 1]
     assert first.tolist() == [0, 0, 0]
@@ -99,7 +99,7 @@ def test_the_time_limit_counts_calls_and_not_the_graders_own_work():
             worker.call("f", (0.2,), [])
             assert worker.left <= before - 0.2
         worker.left = 0.3
-        with pytest.raises(AnswerError, match="no answer within"):
+        with pytest.raises(WorkerError, match="no answer within"):
             worker.call("f", (0.4,), [])
 
 
@@ -116,7 +116,7 @@ def test_seconds_without_a_processor_are_given_back():
         worker.call("f", (1.5,), [])
         assert len(asked) >= 3
         worker._waited = lambda: 0.5 * len(asked)  # and from now on an idle one
-        with pytest.raises(AnswerError, match="no answer within"):
+        with pytest.raises(WorkerError, match="no answer within"):
             worker.call("f", (3,), [])
 
 
@@ -216,6 +216,6 @@ def test_the_grader_is_asked_about_little(given):
 def test_replies_that_are_none_are_refused(reply, says):
     with (
         answering(None, reply) as worker,
-        pytest.raises(AnswerError, match=says),
+        pytest.raises(WorkerError, match=says),
     ):
         worker.call("f", (torch.zeros(2),), [])

@@ -17,7 +17,7 @@ from mmlite.exercises import Exercise, Verdict, all_exercises, judge
 from mmlite.exercises.judge import OURS
 from mmlite.grading.host.derivative import vector_jacobian
 from mmlite.grading.host.library import library, withheld
-from mmlite.grading.host.remote import AnswerError, Settings, Worker, clean
+from mmlite.grading.host.remote import Settings, Worker, WorkerError, clean
 from mmlite.grading.host.sandbox import Sandbox
 
 ROUNDS = 2  # of all cases, on fresh inputs: what is right by luck once is not right again
@@ -86,7 +86,7 @@ def lessons_in(data: bytes, sandbox: Sandbox, settings: Settings) -> tuple[list[
     try:
         with sandbox.worker(settings) as worker:
             reply = worker.load(order)
-    except AnswerError as error:
+    except WorkerError as error:
         return [], f"the notebook cannot be read: {_told(error)}"
     names = _strings(reply.get("defined"))
     lessons = sorted({exercise.id[:2] for exercise in exercises if exercise.function in names})
@@ -144,7 +144,7 @@ def _mark_one(
     """Return the mark of one exercise, and remarks on the notebook."""
     try:
         reply = worker.load(order)
-    except AnswerError as error:
+    except WorkerError as error:
         return _mark(exercise, "wrong", f"it could not be loaded: {_told(error)}"), []
     notes = _strings(reply.get("notes"))[:20]
     status = reply["status"]

@@ -23,7 +23,7 @@ STARVED = 10  # times its seconds that a process may wait for a processor, beyon
 Oracle = Callable[[str, tuple, dict[str, Any], int, tuple], Any]
 
 
-class AnswerError(Exception):
+class WorkerError(Exception):
     """A student's function raised, or its process failed; `judge` tells it as its type's name."""
 
 
@@ -76,12 +76,12 @@ class Worker:
         """Send a notebook with all that `mmlite.grading.guest.worker` wants beside it; see there.
 
         Raises:
-            AnswerError: the process failed.
+            WorkerError: the process failed.
         """
         self._ready()
         reply = self._request(dict(order))
         if not isinstance(reply.get("status"), str):
-            raise AnswerError("the process sent a reply that cannot be read")
+            raise WorkerError("the process sent a reply that cannot be read")
         return reply
 
     def _ready(self) -> None:
@@ -100,7 +100,7 @@ class Worker:
         """Return what the student's function returns, and put its changes into `arguments`.
 
         Raises:
-            AnswerError: it raised, or the process failed; NotImplementedError passes as itself.
+            WorkerError: it raised, or the process failed; NotImplementedError passes as itself.
                 Once it has changed a tensor it was given, every further call raises, so that what
                 `observe` still compares with cannot be changed to and fro.
         """
@@ -110,7 +110,7 @@ class Worker:
         if "error" in reply:
             raise _as_exception(str(reply["error"]), str(reply.get("message", "")))
         if "result" not in reply:
-            raise AnswerError("the process sent a reply that cannot be read")
+            raise WorkerError("the process sent a reply that cannot be read")
         self._changed = _put_back(reply.get("arguments"), arguments)
         return reply["result"]
 
@@ -209,7 +209,7 @@ def _as_exception(name: str, message: str) -> Exception:
     if name == "NotImplementedError":
         return NotImplementedError(clean(message))
     kind = name if name.isidentifier() and len(name) <= 60 else "Exception"
-    return type(kind, (AnswerError,), {})(clean(message))
+    return type(kind, (WorkerError,), {})(clean(message))
 
 
 def clean(text: str, limit: int = 500) -> str:
@@ -222,7 +222,7 @@ def _put_back(after: Any, arguments: tuple | list) -> bool:
     import torch
 
     if type(after) is not type(arguments) or len(after) != len(arguments):
-        raise AnswerError("the process sent a reply that cannot be read")
+        raise WorkerError("the process sent a reply that cannot be read")
     changed = False
     for now, argument in zip(after, arguments, strict=True):
         if isinstance(argument, (tuple, list)):
@@ -231,7 +231,7 @@ def _put_back(after: Any, arguments: tuple | list) -> bool:
             argument.set_state(now.get_state())
         elif isinstance(argument, torch.Tensor):
             if not isinstance(now, torch.Tensor) or now.dtype != argument.dtype:
-                raise AnswerError("the process sent a reply that cannot be read")
+                raise WorkerError("the process sent a reply that cannot be read")
             if not torch.equal(now, argument):
                 changed = True
                 argument.resize_(now.shape).copy_(now)

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from mmlite.course.notebooks import LessonError
-from mmlite.grading.host.remote import AnswerError, Settings
+from mmlite.grading.host.remote import Settings, WorkerError
 
 SETTINGS = Settings(timeout=300)  # the machine may be busy; nothing hostile runs here
 # packages that answers import although a worker has not yet: what comes with the course, and
@@ -57,7 +57,7 @@ def check(sandbox: Any) -> None:
         try:
             worker.load(order(SOURCE, "lacking"))
             lacking = worker.call("lacking", (here, imported), [])
-        except AnswerError as error:
+        except WorkerError as error:
             raise LessonError(f"a trial failed: {type(error).__name__}: {error}") from error
     if lacking:
         more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
