@@ -182,7 +182,7 @@ def test_device_prefers_cuda_then_mps(monkeypatch, cuda, mps, wanted):
 @pytest.mark.parametrize("wanted", ["gpu", "cuda:99", "cpu:x", "mps:7"])
 def test_an_odd_device_is_refused_in_a_sentence(monkeypatch, wanted):
     monkeypatch.setenv("MMLITE_DEVICE", wanted)
-    with pytest.raises(ValueError, match=f"MMLITE_DEVICE='{wanted}' is not a device of this"):
+    with pytest.raises(ValueError, match=f"MMLITE_DEVICE must be a device of .*'{wanted}'"):
         mmlite.device()
 
 

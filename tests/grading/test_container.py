@@ -22,6 +22,8 @@ from mmlite.grading import wire
 from mmlite.grading.host import batch, container, sandbox, selfcheck
 from mmlite.grading.host.remote import Settings, Worker
 
+pytestmark = pytest.mark.xdist_group("container")  # one set-up for all, in one worker
+
 
 def test_a_container_has_no_network_no_course_and_limits():
     command = container.docker_command("image", "name", Settings(20, 512))

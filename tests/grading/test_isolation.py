@@ -72,7 +72,14 @@ def offered(isolation: str) -> bool:
     return True
 
 
-@pytest.fixture(scope="module", params=["namespaces", "landlock"])
+# marking the corpus takes minutes: what reads one marking runs in one worker
+CORPORA = [
+    pytest.param(one, marks=pytest.mark.xdist_group(f"corpus, {one}"))
+    for one in ("namespaces", "landlock")
+]
+
+
+@pytest.fixture(scope="module", params=CORPORA)
 def graded(request, tmp_path_factory) -> Graded:
     if not offered(request.param):
         pytest.skip(

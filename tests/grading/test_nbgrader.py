@@ -12,6 +12,8 @@ import pytest
 from mmlite import cli
 from mmlite.course.notebooks import read_notebook
 
+pytestmark = pytest.mark.xdist_group("nbgrader")  # one set-up for all, in one worker
+
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "01_contrastive"
 WRONG = "def my_knn_vote(similarity, labels, classes, temperature):\n    return labels[:, 0]"

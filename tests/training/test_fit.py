@@ -14,6 +14,7 @@ import interrupted
 import pytest
 import several
 import torch
+import tqdm.auto
 from torch import nn
 
 from mmlite import (
@@ -29,7 +30,7 @@ from mmlite import (
 from mmlite.contrastive import NotFiniteError
 from mmlite.data import ImageSet
 from mmlite.distributed.batch_norm import convert_sync_batchnorm
-from mmlite.training import Checkpointing, History, TrainingError, fit, run as runs, warmup_cosine
+from mmlite.training import Checkpointing, History, TrainingError, fit, warmup_cosine
 from mmlite.training.checkpoints import CheckpointError
 from mmlite.training.watch import LossWatch
 
@@ -296,7 +297,7 @@ def test_a_progress_bar_is_drawn_at_most_once_a_second(monkeypatch):
     """
     drawn = []
 
-    class Bar(runs.tqdm):
+    class Bar(tqdm.auto.tqdm):
         def display(self, *args, **kwargs):
             drawn.append(self.n)
 
@@ -304,7 +305,7 @@ def test_a_progress_bar_is_drawn_at_most_once_a_second(monkeypatch):
         time.sleep(0.02)
         return noisy_loss(model, batch, generator)
 
-    monkeypatch.setattr(runs, "tqdm", Bar)
+    monkeypatch.setattr(tqdm.auto, "tqdm", Bar)
     begun = time.perf_counter()
     fit(model(), loss, images(), epochs=20, batch_size=4)
     # and once at the beginning, once for the first loss, once at the end
