@@ -4,12 +4,12 @@ from torch import Generator
 
 from mmlite.exercises.exercise import Exercise
 from mmlite.exercises.lesson07.draws import WHY_NUMBERS, draw_between
-from mmlite.experiments.costs import Cost, Limits
+from mmlite.experiments.costs import Cost, MachineLimits
 
 
 def least_seconds(flops: float, moved: float, peak: float, bandwidth: float) -> float:
     """Return the least seconds of `flops` operations that move `moved` bytes."""
-    return Limits(peak, bandwidth).seconds(Cost(flops, moved))
+    return MachineLimits(peak, bandwidth).seconds(Cost(flops, moved))
 
 
 def draw(generator: Generator, size: int) -> tuple[float, float, float, float]:
