@@ -518,7 +518,7 @@ INNER = {
     "claims.masked",
     "metamask.MaskTrainer",
     *("training.TrainingError", "training.CheckpointError", "training.History"),
-    *("plots.array", "plots.axes_of"),
+    *("plots.array", "plots.axes_of", "recipes.is_whole"),
     *("data.check_image_set", "views.check_range", "views.triangle"),
     *("encoders.ChannelsLast", "encoders.uncompiled", "contrastive.check_pair"),
     *("contrastive.check_temperature", "contrastive.check_finite", "contrastive.NotFiniteError"),
