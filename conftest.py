@@ -2,7 +2,6 @@
 
 import functools
 import os
-from pathlib import Path
 
 import pytest
 
@@ -37,7 +36,7 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker("lesson") is None)
     for item in items:
         if hasattr(item, "compare_outputs"):
-            item.add_marker(pytest.mark.xdist_group(Path(item.fspath).name))  # its cells in order
+            item.add_marker(pytest.mark.xdist_group(item.path.name))  # its cells in order
             item.parent.skip_compare += ("stderr",)
             item.sanitize = functools.partial(_sanitize, item.sanitize)
             item.compare_outputs = functools.partial(_compare, item.compare_outputs)

@@ -110,9 +110,9 @@ def mask_accuracy(
         >>> mmlite.mask_accuracy(h, labels, fresh, labels, torch.tensor([[True, False]]), k=1)
         tensor([1.], dtype=torch.float64)
     """
-    train, test = _checked(train_h, train_labels, test_h, test_labels)
-    k = checks.whole("k", k, 1, len(train_h))
-    temperature = checks.real("temperature", temperature, above=0, finite=False)
+    train, test, k, temperature = _checked(
+        train_h, train_labels, test_h, test_labels, k, temperature
+    )
     dim = train[0].shape[1]
     checks.tensor("masks", masks, f"bool of shape [masks, {dim}]")
     if (
@@ -227,9 +227,9 @@ def random_mask_study(
         >>> study.masks.sum(1).tolist()
         [4, 4, 4, 4, 4, 4, 4, 4, 4, 4]
     """
-    train, test = _checked(train_h, train_labels, test_h, test_labels)
-    k = checks.whole("k", k, 1, len(train_h))
-    temperature = checks.real("temperature", temperature, above=0, finite=False)
+    train, test, k, temperature = _checked(
+        train_h, train_labels, test_h, test_labels, k, temperature
+    )
     drawn = random_masks(train[0].shape[1], share, masks, seed)
     whole = torch.ones(1, drawn.shape[1], dtype=torch.bool)
     right = _right(train, test, torch.cat([drawn, whole]), k, temperature)
@@ -324,13 +324,20 @@ def split_gain(study: MaskStudy, splits: int = 100, seed: int = 0) -> SplitGain:
 
 
 def _checked(
-    train_h: Tensor, train_labels: Tensor, test_h: Tensor, test_labels: Tensor
-) -> tuple[Labeled, Labeled]:
+    train_h: Tensor,
+    train_labels: Tensor,
+    test_h: Tensor,
+    test_labels: Tensor,
+    k: int,
+    temperature: float,
+) -> tuple[Labeled, Labeled, int, float]:
     """Return both in their common precision, or raise a ValueError that says what is wrong."""
     check_labeled("train", train_h, train_labels)
     check_labeled("test", test_h, test_labels)
     train_h, test_h = alike("test_h", train_h, test_h)
-    return (train_h, train_labels), (test_h, test_labels)
+    k = checks.whole("k", k, 1, len(train_h))
+    temperature = checks.real("temperature", temperature, above=0, finite=False)
+    return (train_h, train_labels), (test_h, test_labels), k, temperature
 
 
 def _scaled(h: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import pytest
 from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 from test_project import tracked
+from without import script_without
 
 import mmlite
 
@@ -75,14 +76,6 @@ def test_no_notebook_of_the_sdist_is_a_master(sdist):
 
 
 LIBRARY_ALONE = """
-import sys
-
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {missing!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-
-sys.meta_path.insert(0, Missing())
 import torch
 import mmlite
 
@@ -104,7 +97,7 @@ def test_the_library_needs_no_package_of_the_course():
     """Who imports mmlite installs neither JupyterLab nor what draws, marks and reads notebooks."""
     lines = PROJECT["optional-dependencies"]["course"]
     course = {re.match(r"[a-z0-9]+", line)[0] for line in lines} - {"pyyaml"} | {"yaml", "IPython"}
-    script = LIBRARY_ALONE.format(missing=sorted(course))
+    script = script_without(course, LIBRARY_ALONE)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "2\n"

@@ -11,7 +11,7 @@ accuracies has been measured yet.
 """
 
 from dataclasses import Field, dataclass, field, fields, replace
-from typing import get_args, get_type_hints
+from typing import get_args
 
 from mmlite.support import checks
 
@@ -107,8 +107,7 @@ def numbers() -> list[Field]:
 
 def is_whole(one: Field) -> bool:
     """Whether a field of a recipe holds a whole number (or None), by its annotation."""
-    kind = get_type_hints(Recipe)[one.name]
-    return int in (kind, *get_args(kind))
+    return int in (one.type, *get_args(one.type))
 
 
 _LAPTOP = {

@@ -1,6 +1,6 @@
 """MetaMask for the price of one forward-mode pass: the virtual step is the training step."""
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, cast
 
 import torch
@@ -138,7 +138,8 @@ class LookaheadMetaMask(MaskTrainer):
         True
     """
 
-    clip_norm: float | None = field(default=None, kw_only=True)
+    _: KW_ONLY
+    clip_norm: float | None = None
     pending: _Step | None = field(init=False, default=None)  # waits for the next gradient
     coming: _Step | None = field(init=False, default=None)  # is being taken
     known: Parameters = field(init=False, default_factory=dict)  # the heads' gradient, of the loss

@@ -168,10 +168,11 @@ class MetaMask(MaskTrainer):
         True
     """
 
-    virtual_lr: float | None = field(default=0.1, kw_only=True)
-    copy_optimizer: bool = field(default=False, kw_only=True)
-    method: str = field(default="exact", kw_only=True)
-    outer_views: MakeViews | None = field(default=None, kw_only=True)
+    _: KW_ONLY
+    virtual_lr: float | None = 0.1
+    copy_optimizer: bool = False
+    method: str = "exact"
+    outer_views: MakeViews | None = None
     seen: Views | None = field(init=False, default=None)
     seen_outer: Views | None = field(init=False, default=None)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
+from without import script_without
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,15 +37,8 @@ def read_first(command, count, **more):
         return running.wait(), said
 
 
-WITHOUT = """
+MAIN = """
 import sys
-
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {missing!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-
-sys.meta_path.insert(0, Missing())
 from mmlite.cli import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -54,7 +48,7 @@ def run_without(missing, *command, cwd=ROOT):
     """Run a command where some packages are not installed."""
     environment = os.environ | {"MMLITE_DEVICE": "cpu"}
     return subprocess.run(
-        [sys.executable, "-c", WITHOUT.format(missing=list(missing)), *command],
+        [sys.executable, "-c", script_without(missing, MAIN), *command],
         capture_output=True,
         text=True,
         cwd=cwd,
