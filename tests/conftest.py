@@ -27,7 +27,7 @@ SLOW = {
     *("test_judge.py", "test_mutants.py", "test_random_views.py"),
     *("test_batch.py", "test_container.py", "test_isolation.py", "test_marking.py"),
     *("test_nbgrader.py", "test_notebook.py", "test_remote.py", "test_selfcheck.py"),
-    *("test_styles.py",),
+    *("test_styles.py", "test_side_by_side.py"),
     *("test_cli_command_line.py", "test_cli_grade.py", "test_cli_lab.py", "test_cli_lessons.py"),
     *("test_cli_pipes.py", "test_cli_train.py"),
 }

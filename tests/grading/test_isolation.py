@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import corpus
@@ -30,15 +30,35 @@ from mmlite.grading.host.sandbox import ISOLATIONS, Sandbox
 class Graded:
     record: dict
     out: Path
-    touched: Path
+    touched: list[Path]
     heard: bool
     left: list[str]
     description: str
 
 
+# On a busy machine a bomb's own work takes the few seconds of QUICK: what is not about time has
+# a minute.
+PATIENT = replace(QUICK, timeout=60)
+
+
 def grade_cases(cases, folder: Path, isolation: str) -> Graded:
+    about_time = [case for case in cases if "TimeLimit" in case.says]
+    others = [case for case in cases if case not in about_time]
+    quick = grade_with(QUICK, about_time, folder / "quick", isolation)
+    graded = grade_with(PATIENT, others, folder / "patient", isolation)
+    students = graded.record["students"] | quick.record["students"]
+    return replace(
+        graded,
+        record=graded.record | {"students": students},
+        touched=[*quick.touched, *graded.touched],
+        heard=quick.heard or graded.heard,
+        left=[*quick.left, *graded.left],
+    )
+
+
+def grade_with(settings, cases, folder: Path, isolation: str) -> Graded:
     source, out = folder / "class", folder / "out"
-    source.mkdir()
+    source.mkdir(parents=True)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(0.2)
         touched = folder / "touched"
@@ -50,7 +70,7 @@ def grade_cases(cases, folder: Path, isolation: str) -> Graded:
                 path.write_bytes(data)
         files = common_files()
         with Sandbox(hidden=(ROOT, source, out), isolation=isolation) as box:
-            batch.grade(source, out, LESSONS, box, QUICK, batch.Wishes("01"), jobs=2)
+            batch.grade(source, out, LESSONS, box, settings, batch.Wishes("01"), jobs=2)
             session = box._process.pid
         try:
             listener.accept()
@@ -61,7 +81,9 @@ def grade_cases(cases, folder: Path, isolation: str) -> Graded:
         path.unlink()
     record = json.loads((out / "grades.json").read_text(encoding="utf-8"))
     left = leftovers(session, files, out)
-    return Graded(record, out, touched, heard, left, box.description)
+    return Graded(
+        record, out, [path for path in [touched] if path.exists()], heard, left, box.description
+    )
 
 
 def offered(isolation: str) -> bool:
@@ -109,7 +131,7 @@ def test_the_corpus_leaves_nothing_and_reaches_nothing(graded):
     assert len(corpus.CASES) >= 30
     assert graded.left == []
     assert not graded.heard
-    assert not graded.touched.exists()
+    assert graded.touched == []
     assert "forger" not in graded.record["students"]
     written = ["feedback", "grades.csv", "grades.json", "index.html"]
     assert sorted(path.name for path in graded.out.iterdir()) == written
