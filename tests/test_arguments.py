@@ -286,7 +286,7 @@ CASES = {
             "norms": (None, 3, "3", [2.5], [0], [True]),
         },
     ),
-    "plots.Picture": (
+    "picture.Picture": (
         {"figure": Figure(), "alt": "alt"},
         {"figure": (None, "x", H), "alt": TEXT},
     ),
@@ -532,11 +532,11 @@ INNER = {
 MODULES = (
     *("devices", "data", "views", "encoders", "contrastive", "redundancy", "evaluation"),
     *("statistics", "confounders", "mask_study"),
-    *("costs", "plots", "widgets", "recipes", "runs", "claims", "metamask", "training"),
+    *("costs", "picture", "plots", "widgets", "recipes", "runs", "claims", "metamask", "training"),
 )
 HOMES = {
     **dict.fromkeys(("costs", "recipes", "runs"), "experiments."),
-    **dict.fromkeys(("plots", "widgets", "claims"), "course."),
+    **dict.fromkeys(("picture", "plots", "widgets", "claims"), "course."),
     "devices": "support.",
 }
 LATER = {"check"}  # what a student hands in is told in a line, see tests/exercises/test_judge.py

@@ -144,6 +144,13 @@ def test_what_runs_beside_an_answer_imports_nothing_that_holds_one():
             assert name.startswith(("mmlite.grading.guest.", "mmlite.grading.wire")), (path, name)
 
 
+def test_a_file_holds_one_concept():
+    table = "tests/test_arguments.py"  # a row for each public function and class
+    paths = [path for path in tracked() if path.endswith((".py", ".pyi")) and path != table]
+    lines = {path: len((ROOT / path).read_text(encoding="utf-8").splitlines()) for path in paths}
+    assert {path: count for path, count in lines.items() if count > 400} == {}
+
+
 def test_nothing_large_and_no_lock_file_is_tracked():
     files = tracked()
     assert "uv.lock" not in files

@@ -1,26 +1,21 @@
 """Pictures with alternative text, in one look for the whole course.
 
-Each function returns a `Picture`, which a notebook shows as an image whose `alt` a screen reader
-speaks. Colors are those of Okabe and Ito (2008), told apart by color-blind eyes; the background
-is opaque, so a picture reads the same in a dark notebook. Nothing here touches pyplot or changes
-a setting outside the figure.
+Each function returns a `Picture`. Colors are those of Okabe and Ito (2008), told apart by
+color-blind eyes; the background is opaque, so a picture reads the same in a dark notebook. Nothing
+here touches pyplot or changes a setting outside the figure.
 """
 
-import base64
-import html
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
-from pathlib import Path
 
 import matplotlib as mpl
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from mmlite.course.picture import Picture
 from mmlite.experiments.costs import MachineLimits
 from mmlite.support import checks
 from mmlite.views import check_range
@@ -38,38 +33,6 @@ LOOK = {
     "figure.facecolor": "white",
     "legend.frameon": False,
 }
-DOTS_PER_INCH = 80
-
-
-class Picture:
-    """A figure drawn once, with its alternative text.
-
-    Attributes:
-        png: the image's bytes.
-        alt: what the picture shows, in a sentence.
-    """
-
-    def __init__(self, figure: Figure, alt: str) -> None:
-        checks.instance("figure", figure, Figure, "a matplotlib Figure")
-        if not checks.text("alt", alt).strip():
-            raise ValueError("a picture needs alternative text: say in a sentence what it shows")
-        self.alt = alt
-        buffer = io.BytesIO()
-        FigureCanvasAgg(figure)
-        figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight")
-        self.png = buffer.getvalue()
-
-    def save(self, path: str | Path) -> None:
-        """Write the picture as a PNG file."""
-        checks.path("path", path).write_bytes(self.png)
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        # JupyterLab drops the alt text of image/png outputs, so the picture goes in as HTML.
-        code = base64.b64encode(self.png).decode()
-        return {
-            "text/html": f'<img alt="{html.escape(self.alt)}" src="data:image/png;base64,{code}">',
-            "text/plain": f"Picture: {self.alt}",
-        }
 
 
 def axes_of(width: float, height: float) -> tuple[Figure, Axes]:

@@ -7,7 +7,8 @@ import matplotlib as mpl
 import torch
 from torch import Tensor
 
-from mmlite.course.plots import COLORS, LOOK, Picture, array, axes_of, image_grid
+from mmlite.course.picture import Picture
+from mmlite.course.plots import COLORS, LOOK, array, axes_of, image_grid
 from mmlite.data import ImageSet, check_image_set, plant_background
 from mmlite.support import checks
 from mmlite.views import TwoViews

@@ -33,11 +33,7 @@ from mmlite.support import checks
 from mmlite.support.devices import device
 from mmlite.support.errors import first_line
 from mmlite.training import Checkpointing, History, Loss, fit
-from mmlite.training.checkpoints import (
-    CheckpointError,
-    exists,
-    load_checkpoint,
-)
+from mmlite.training.checkpoints import CheckpointError, exists, load_checkpoint
 from mmlite.views import TwoViews
 
 CHECKPOINT, LOG = "last.pt", "log.jsonl"

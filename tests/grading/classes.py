@@ -4,6 +4,7 @@ import contextlib
 import zipfile
 from pathlib import Path
 
+import attacks
 import corpus
 import pytest
 
@@ -15,7 +16,7 @@ from mmlite.grading.host.submissions import find_submissions
 ROOT = Path(__file__).resolve().parents[2]
 LESSONS = {"01": "contrastive", "02": "redundancy", "03": "confounders"}
 EXERCISES = list(all_exercises().values())
-QUICK = Settings(corpus.LIMIT, corpus.MEMORY)
+QUICK = Settings(attacks.LIMIT, attacks.MEMORY)
 
 
 def make(folder: Path, files: dict[str, bytes], zipped: bool = False) -> Path:
