@@ -33,6 +33,7 @@ def join(rank: int, count: int, folder: str) -> None:
         world_size=count,
         timeout=timedelta(seconds=300),
     )
+    dist.barrier()  # or one that is done at once ends while another still connects to it
 
 
 def free_port() -> str:

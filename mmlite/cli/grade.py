@@ -54,7 +54,7 @@ def add(commands) -> None:
         "--roster",
         type=path,
         metavar="FILE",
-        help="a table of the class, with a column named student or id: who handed in nothing",
+        help="a table of the class, with a column named student or id: says who handed in nothing",
     )
     grades.add_argument(
         "--overrides",
@@ -68,12 +68,12 @@ def add(commands) -> None:
         action="append",
         default=[],
         metavar="STUDENT",
-        help="take a student of an earlier run out of the marks",
+        help="remove a student of an earlier run from the marks",
     )
     grades.add_argument(
         "--isolation",
         choices=("namespaces", "landlock", "limits"),
-        help="hold answers so, or mark nothing; by default by the first that the system offers",
+        help="use this isolation or mark nothing; by default the tightest that the system offers",
     )
     grades.add_argument(
         "--self-check",

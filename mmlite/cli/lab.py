@@ -18,8 +18,8 @@ def add(commands) -> None:
         "lab",
         help="open a lesson in JupyterLab",
         description="Open a lesson in JupyterLab. Where there is no display it prints the link. "
-        "What follows goes to JupyterLab, for instance --ip 0.0.0.0 to reach it from outside a "
-        "container, or --port 9000.",
+        "Further options are passed to JupyterLab, for instance --ip 0.0.0.0 to reach it from "
+        "outside a container, or --port 9000.",
     )
     opens.add_argument(
         "lesson",

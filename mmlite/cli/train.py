@@ -46,7 +46,9 @@ def add(commands) -> None:
     trains.add_argument("--method", required=True, choices=METHODS, metavar="METHOD")
     trains.add_argument("--out", required=True, type=path, metavar="DIR", help="the run's folder")
     trains.add_argument(
-        "--schedule", choices=SCHEDULES, help="of metamask: paper (the default) or lookahead"
+        "--schedule",
+        choices=SCHEDULES,
+        help="metamask's schedule: paper (the default) or lookahead",
     )
     trains.add_argument("--seed", type=int, default=0, help="of weights, order and views (0)")
     trains.add_argument(
@@ -61,18 +63,18 @@ def add(commands) -> None:
         "--checkpoint-every",
         type=int,
         metavar="STEPS",
-        help="write the checkpoint also within an epoch; by default after each",
+        help="also write the checkpoint every STEPS steps; by default only after each epoch",
     )
     trains.add_argument(
         "--no-sync-batch-norm",
         dest="sync_batch_norm",
         action="store_false",
-        help="of several processes, let each normalize with the moments of its own share",
+        help="with several processes, BatchNorm uses the statistics of each one's part of a batch",
     )
     trains.add_argument(
         "--precision",
         choices=PRECISIONS,
-        help="what losses and gradients are computed in, in place of the recipe's; weights are "
+        help="precision of losses and gradients, instead of the recipe's; weights are "
         "float32 in any case",
     )
     trains.add_argument(

@@ -254,7 +254,7 @@ def lines(
 def roofline(
     limits: MachineLimits, points: Mapping[str, Sequence[tuple[float, float]]], alt: str
 ) -> Picture:
-    """Draw a machine's roofline, and named sets of (intensity, operations a second) under it.
+    """Draw a machine's roofline, and named sets of (intensity, operations per second) under it.
 
     Both axes are logarithmic. The roof is what the machine can reach: along the slope bytes bound
     it, on the flat part operations.
@@ -360,7 +360,7 @@ def bars(
     reference = None if reference is None else checks.real("reference", reference)
     errors = None if errors is None else _numbers("errors", errors)
     if errors is not None and len(errors) != len(values):
-        raise ValueError(f"errors must have {len(values)} numbers, one a bar, got {len(errors)}")
+        raise ValueError(f"errors must have {len(values)} numbers, one per bar, got {len(errors)}")
     with mpl.rc_context(LOOK):
         figure, axes = axes_of(5.5, 0.5 + 0.4 * len(values))
         names = list(values)

@@ -72,10 +72,12 @@ def _count_of_all(x: Tensor, shards: tuple[int, ...]) -> int:
     """Return how many values a channel has in x [N, C, ...] over all processes."""
     own = shards[rank()]
     if len(x) % own:
-        raise ValueError(f"BatchNorm got {len(x)} rows for {own} images, not so many for each")
+        raise ValueError(
+            f"BatchNorm got {len(x)} rows for {own} images; each image needs as many rows"
+        )
     count = len(x) // own * global_size(own) * x[0, 0].numel()
     if count < 2:
-        raise ValueError(f"BatchNorm needs more than one value a channel, got {list(x.shape)}")
+        raise ValueError(f"BatchNorm needs more than one value per channel, got {list(x.shape)}")
     return count
 
 

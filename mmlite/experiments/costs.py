@@ -1,7 +1,7 @@
 """What a training step costs: operations, bytes moved, bytes exchanged, and the time they need.
 
-Two numbers of a machine, operations a second and bytes a second, bound the time of every layer:
-the roofline (Williams, Waterman & Patterson 2009). Two more, seconds a round and bytes a second
+Two numbers of a machine, operations per second and bytes per second, bound the time of every layer:
+the roofline (Williams, Waterman & Patterson 2009). Two more, seconds per round and bytes per second
 between processes, bound that of an exchange. `MachineLimits.seconds` and `ring_seconds` are
 predictions, the least that this arithmetic allows; `measure_limits`, `layer_times` and
 `profile_calls` measure.
@@ -40,7 +40,7 @@ class Cost(NamedTuple):
 
 
 class MachineLimits(NamedTuple):
-    """What a machine can do at most: floating-point operations and bytes a second."""
+    """What a machine can do at most: floating-point operations and bytes per second."""
 
     flops_per_second: float
     bytes_per_second: float
@@ -51,7 +51,7 @@ class MachineLimits(NamedTuple):
         return self.flops_per_second / self.bytes_per_second
 
     def attainable(self, intensity: float) -> float:
-        """Return the operations a second that work of this intensity can reach at most."""
+        """Return the operations per second that work of this intensity can reach at most."""
         return min(self.flops_per_second, intensity * self.bytes_per_second)
 
     def seconds(self, cost: Cost) -> float:

@@ -71,7 +71,7 @@ class Recipe:
     warmup: float = _number(
         0.05, "share of the steps over which the learning rate rises", most=0.99
     )
-    crop: float = _number(0.2, "least share of an image that a view keeps", above=0, most=1)
+    crop: float = _number(0.2, "smallest share of an image that a view keeps", above=0, most=1)
     jitter: float = _number(0.4, "strength of the views' color jitter", most=2)
     temperature: float = _number(0.2, "τ of NT-Xent", above=0)
     redundancy_weight: float = _number(0.02, "α, the weight of Barlow Twins in joint and metamask")

@@ -13,7 +13,7 @@ class History:
         loss: the loss of each step. While a run goes on, on a device that is not the CPU, reading
             it waits for the device.
         steps_per_epoch: steps in one epoch.
-        images_per_second: images (not views) a second, over the whole run.
+        images_per_second: images (not views) per second, over the whole run.
     """
 
     def __init__(

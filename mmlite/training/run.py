@@ -196,7 +196,7 @@ class TrainingRun:
         self._tell(self.state.step // self.settings.steps_per_epoch)
 
     def _rate(self) -> float:
-        """Return the images a second of this sitting."""
+        """Return the images per second of this sitting."""
         images = (self.state.step - self.begun) * self.settings.batch_size
         return images / (time.perf_counter() - self.started)
 
