@@ -1,4 +1,4 @@
-"""NT-Xent against brute force, a case by hand, its properties and lightly; Wang and Isola's two."""
+"""NT-Xent against brute force, a case by hand, its properties and lightly."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The shipped images against the originals, torchvision's formats from small files, the texture."""
+"""The shipped images against the originals, what a set of images does, and the device."""
 
 import gzip
 import io

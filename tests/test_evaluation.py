@@ -18,13 +18,7 @@ from mmlite.evaluation import (
     topk,
 )
 from mmlite.mask_study import mask_accuracy, random_mask_study, top_mask
-from mmlite.redundancy import (
-    barlow_twins,
-    cross_correlation,
-    effective_rank,
-    rankme,
-    redundancy,
-)
+from mmlite.redundancy import barlow_twins, cross_correlation, effective_rank, rankme, redundancy
 
 
 def clusters(count: int, dim: int = 6, classes: int = 3, noise: float = 1.0, seed: int = 0):

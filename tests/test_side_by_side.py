@@ -1,8 +1,8 @@
 """Tests that share what takes minutes to make run in one process."""
 
-import os
-import subprocess
-import sys
+from pathlib import Path
+
+pytest_plugins = ["pytester"]
 
 GROUP = """
 import os
@@ -16,10 +16,8 @@ def test_in_a_group(number):
 """
 
 
-def test_a_group_of_tests_stays_in_one_process(tmp_path):
+def test_a_group_of_tests_stays_in_one_process(pytester):
     # an xdist and a pytest that do not go together part it without a word
-    (tmp_path / "test_group.py").write_text(GROUP)
-    others = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadgroup"]
-    subprocess.run([*command, str(tmp_path)], cwd=tmp_path, env=others, check=True)
-    assert len(set((tmp_path / "processes").read_text().split())) == 1
+    pytester.makepyfile(test_group=GROUP)
+    pytester.runpytest_subprocess("-n", "2", "--dist", "loadgroup").assert_outcomes(passed=6)
+    assert len(set(Path("processes").read_text().split())) == 1

@@ -25,7 +25,7 @@ class SyncBatchNorm(_BatchNorm):
     many. So each process has to pass the same layers, in one order.
 
     Raises:
-        ValueError: there is one value a channel only, or the number of rows is not a multiple of
+        ValueError: there is only one value per channel, or the number of rows is not a multiple of
             this process's images.
     """
 

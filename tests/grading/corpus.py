@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import attacks
-from attacks import LIMIT
 
 SETUP = "import torch\nfrom torch.nn import functional as F\nfrom mmlite import check"
 COSINE = (
@@ -116,7 +115,10 @@ EXPECTED = r"expected .*, got 0 "  # what the judge says of zeros
 # how Landlock and the filter of system calls say no
 DENIED, LACKING = "PermissionError", r"\[Errno 38\]"
 HOSTILE = [
-    doing("endless-loop", attacks.BOUNDED_LOOP, f"TimeLimit: no answer within {LIMIT} seconds"),
+    doing(
+        "endless-loop", attacks.BOUNDED_LOOP,
+        f"TimeLimit: no answer within {attacks.LIMIT} seconds",
+    ),
     cells(
         "endless-loop-while-loading", SETUP,
         "class Spin:\n"
@@ -124,7 +126,7 @@ HOSTILE = [
         f"def my_cosine_similarity(a, b, c=Spin):\n    return {RIGHT_VALUE}", PUSH, COLLAPSED,
         status="wrong", says="could not be loaded: TimeLimit",
     ),
-    doing("sleeper", f"import time\ntime.sleep({30 * LIMIT})", "TimeLimit"),
+    doing("sleeper", f"import time\ntime.sleep({30 * attacks.LIMIT})", "TimeLimit"),
     doing("fork-bomb", attacks.FORK_BOMB, f"ProcessLimit|{EXPECTED}"),
     doing("thread-bomb", attacks.THREAD_BOMB, "RuntimeError: can't start new thread|ProcessLimit"),
     doing("memory-bomb", "held = bytearray(3 << 30)", "MemoryError"),

@@ -30,7 +30,7 @@ from mmlite.grading.host.sandbox import ISOLATIONS, Sandbox
 class Graded:
     record: dict
     out: Path
-    touched: list[Path]
+    touched: Path
     heard: bool
     left: list[str]
     description: str
@@ -41,19 +41,13 @@ class Graded:
 PATIENT = replace(QUICK, timeout=60)
 
 
-def grade_cases(cases, folder: Path, isolation: str) -> Graded:
+def grade_cases(cases, folder: Path, isolation: str) -> list[Graded]:
     about_time = [case for case in cases if "TimeLimit" in case.says]
     others = [case for case in cases if case not in about_time]
-    quick = grade_with(QUICK, about_time, folder / "quick", isolation)
-    graded = grade_with(PATIENT, others, folder / "patient", isolation)
-    students = graded.record["students"] | quick.record["students"]
-    return replace(
-        graded,
-        record=graded.record | {"students": students},
-        touched=[*quick.touched, *graded.touched],
-        heard=quick.heard or graded.heard,
-        left=[*quick.left, *graded.left],
-    )
+    return [
+        grade_with(QUICK, about_time, folder / "quick", isolation),
+        grade_with(PATIENT, others, folder / "patient", isolation),
+    ]
 
 
 def grade_with(settings, cases, folder: Path, isolation: str) -> Graded:
@@ -81,9 +75,7 @@ def grade_with(settings, cases, folder: Path, isolation: str) -> Graded:
         path.unlink()
     record = json.loads((out / "grades.json").read_text(encoding="utf-8"))
     left = leftovers(session, files, out)
-    return Graded(
-        record, out, [path for path in [touched] if path.exists()], heard, left, box.description
-    )
+    return Graded(record, out, touched, heard, left, box.description)
 
 
 def offered(isolation: str) -> bool:
@@ -102,7 +94,7 @@ CORPORA = [
 
 
 @pytest.fixture(scope="module", params=CORPORA)
-def graded(request, tmp_path_factory) -> Graded:
+def graded(request, tmp_path_factory) -> list[Graded]:
     if not offered(request.param):
         pytest.skip(
             f"no sandbox of {request.param} starts here, and "
@@ -111,8 +103,9 @@ def graded(request, tmp_path_factory) -> Graded:
     return grade_cases(corpus.CASES, tmp_path_factory.mktemp("corpus"), request.param)
 
 
-def assert_outcome(case: corpus.Case, record: dict) -> None:
-    student = record["students"][case.name]
+def assert_outcome(case: corpus.Case, graded: list[Graded]) -> None:
+    records = [one.record["students"] for one in graded]
+    (student,) = [students[case.name] for students in records if case.name in students]
     (entry,) = student["submissions"]
     first = entry["marks"][0]
     assert student["failed"] == (case.status is None)
@@ -124,30 +117,36 @@ def assert_outcome(case: corpus.Case, record: dict) -> None:
 
 @pytest.mark.parametrize("case", corpus.CASES, ids=lambda case: case.name)
 def test_each_submission_of_the_corpus_gets_what_it_is_worth(case, graded):
-    assert_outcome(case, graded.record)
+    assert_outcome(case, graded)
 
 
 def test_the_corpus_leaves_nothing_and_reaches_nothing(graded):
     assert len(corpus.CASES) >= 30
-    assert graded.left == []
-    assert not graded.heard
-    assert graded.touched == []
-    assert "forger" not in graded.record["students"]
     written = ["feedback", "grades.csv", "grades.json", "index.html"]
-    assert sorted(path.name for path in graded.out.iterdir()) == written
+    for one in graded:
+        assert one.left == []
+        assert not one.heard
+        assert not one.touched.exists()
+        assert "forger" not in one.record["students"]
+        assert sorted(path.name for path in one.out.iterdir()) == written
+
+
+def feedback(graded: list[Graded]) -> dict[str, Path]:
+    """Return the page of each student."""
+    return {path.stem: path for one in graded for path in (one.out / "feedback").iterdir()}
 
 
 def test_pages_of_the_corpus_hold_no_students_markup(graded):
-    page = (graded.out / "feedback" / "hostile-error.html").read_text(encoding="utf-8")
+    page = feedback(graded)["hostile-error"].read_text(encoding="utf-8")
     assert "&lt;b&gt;=1+1&lt;/b&gt;" in page
     assert "<script" not in page
     assert "\x1b" not in page
-    for path in (graded.out / "feedback").iterdir():
+    for path in feedback(graded).values():
         assert len(path.read_bytes()) < 20_000
 
 
 def test_a_page_tells_hidden_tests_by_name_only(graded):
-    page = (graded.out / "feedback" / "memorized.html").read_text(encoding="utf-8")
+    page = feedback(graded)["memorized"].read_text(encoding="utf-8")
     assert "instant check ✓, hidden test 1 ✗" in page
     assert "right in the instant check, but not for inputs of other sizes" in page
     section = page[page.index("01.1") : page.index("01.2")]
@@ -163,10 +162,11 @@ PLAIN = {
 def test_with_limits_only_they_hold_and_nothing_is_left(tmp_path, limits_only):
     cases = [case for case in corpus.CASES if case.name in PLAIN]
     graded = grade_cases(cases, tmp_path, "limits")
-    assert graded.description == ISOLATIONS["limits"]
     for case in cases:
-        assert_outcome(case, graded.record)
-    assert graded.left == []
+        assert_outcome(case, graded)
+    for one in graded:
+        assert one.description == ISOLATIONS["limits"]
+        assert one.left == []
 
 
 @pytest.mark.parametrize("isolation", ["namespaces", "landlock"])

@@ -5,16 +5,13 @@ import random
 
 import numpy as np
 import torch
+from problems import by_double_backward
 from torch import nn
-from torch.func import functional_call
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from mmlite.contrastive import nt_xent
-from mmlite.metamask import (
-    DimensionalMask,
-    LookaheadMetaMask,
-)
+from mmlite.metamask import DimensionalMask, LookaheadMetaMask
 
 DIM, LR = 6, 0.5
 SAME = ("exact", "unrolled")
@@ -77,28 +74,11 @@ def quotients(encoder, head, mask, views, loss=nt_xent, step=1e-5, **options):
 
 def double_backward(encoder, head, mask, views, loss=nt_xent, outer=None, lr=LR):
     """Return ∂J/∂w by keeping the graph of the step; each pass begins with the same generators."""
-    network = nn.ModuleDict({"0": encoder, "1": head})
-    w = mask.w.detach().clone().requires_grad_()
-    theta = {n: p.detach().clone().requires_grad_() for n, p in network.named_parameters()}
 
-    def value(theta, seen):
+    def begin():
         Seeds.plant(encoder, head)
-        state = theta | {n: b.clone() for n, b in network.named_buffers()}
-        parts = [{n[2:]: t for n, t in state.items() if n[0] == part} for part in "01"]
-        h = functional_call(encoder, parts[0], (torch.cat(seen),)) * torch.sigmoid(w)
-        return loss(*halves(functional_call(head, parts[1], (h,))))
 
-    of_theta = torch.autograd.grad(
-        value(theta, views), list(theta.values()), create_graph=True, materialize_grads=True
-    )
-    after = {n: p - lr * g for (n, p), g in zip(theta.items(), of_theta, strict=True)}
-    return torch.autograd.grad(value(after, outer or views), w)[0]
-
-
-def halves(z):
-    if isinstance(z, torch.Tensor):
-        return z.chunk(2)
-    return tuple(zip(*(one.chunk(2) for one in z), strict=True))
+    return by_double_backward(encoder, head, mask, views, lr, outer, loss, begin)
 
 
 class Checkpointed(nn.Module):
@@ -350,12 +330,3 @@ def lookahead(encoder, views=None, **options):
 def images(seed, n=5):
     draw = torch.Generator().manual_seed(seed)
     return torch.rand(n, 2, 3, 2, 2, dtype=torch.float64, generator=draw)
-
-
-def one_step(method, optimizer, batch, change=lambda optimizer: None):
-    optimizer.zero_grad()
-    method.loss(method.model, batch, None).backward()
-    method.before_step(optimizer)
-    change(optimizer)
-    optimizer.step()
-    method.after_step(optimizer)

@@ -7,9 +7,7 @@ from torch.nn import functional as F
 
 from mmlite import load, projector, resnet18, small_conv
 from mmlite.contrastive import nt_xent
-from mmlite.metamask import (
-    DimensionalMask,
-)
+from mmlite.metamask import DimensionalMask
 
 METHODS = ("exact", "unrolled", "finite-difference", "first-order")
 
@@ -59,30 +57,57 @@ def problem(name="small_conv", dtype=torch.float64, n=6, seed=0):
     return encoder.to(dtype), head.to(dtype), mask.to(dtype), views
 
 
-def by_double_backward(encoder, head, mask, views, lr, outer=None, loss=nt_xent):
-    """Return the meta-gradient written anew: theta as flat tensors, both passes in one graph."""
+def by_double_backward(encoder, head, mask, views, lr, outer=None, loss=nt_xent, begin=None):
+    """Return the meta-gradient written anew: theta as flat tensors, both passes in one graph.
+
+    `begin` puts random generators where each pass begins: by default torch's, where it is now.
+    """
     network = nn.ModuleDict({"encoder": encoder, "head": head})
     theta = {n: p.detach().clone().requires_grad_() for n, p in network.named_parameters()}
-    buffers = {n: b.clone() for n, b in network.named_buffers()}
     w = mask.w.detach().clone().requires_grad_()
     state = torch.get_rng_state()
+    begin = begin or (lambda: torch.set_rng_state(state))
 
     def value(theta, views):
-        torch.set_rng_state(state)
-        everything = theta | buffers
+        begin()
+        everything = theta | {n: b.clone() for n, b in network.named_buffers()}
         parts = [
             {n.split(".", 1)[1]: t for n, t in everything.items() if n.startswith(part + ".")}
             for part in ("encoder", "head")
         ]
         h = functional_call(encoder, parts[0], (torch.cat(views),)) * torch.sigmoid(w)
-        z = functional_call(head, parts[1], (h,))
-        return loss(*z.chunk(2))
+        return loss(*halves(functional_call(head, parts[1], (h,))))
 
-    gradient = torch.autograd.grad(value(theta, views), list(theta.values()), create_graph=True)
+    gradient = torch.autograd.grad(
+        value(theta, views), list(theta.values()), create_graph=True, materialize_grads=True
+    )
     virtual = {n: p - lr * g for (n, p), g in zip(theta.items(), gradient, strict=True)}
     found = torch.autograd.grad(value(virtual, outer or views), w)[0]
     torch.set_rng_state(state)
     return found
+
+
+def halves(z):
+    if isinstance(z, torch.Tensor):
+        return z.chunk(2)
+    return tuple(zip(*(one.chunk(2) for one in z), strict=True))
+
+
+def one_step(method, optimizer, batch, change=lambda optimizer: None):
+    """Train a mask's method for a step, as `fit` does; `change` comes before the optimizer's."""
+    optimizer.zero_grad()
+    method.loss(method.model, batch, None).backward()
+    method.before_step(optimizer)
+    change(optimizer)
+    optimizer.step()
+    method.after_step(optimizer)
+
+
+def small_method(kind, encoder, views, dim=8, lr=1.0, **options):
+    """Return a mask's method of an encoder of 8 dimensions; lr is the mask's learning rate."""
+    mask = DimensionalMask(dim)
+    heads = projector(8, 8, 4), projector(8, 8, 4)
+    return kind(encoder, *heads, mask, torch.optim.SGD(mask.parameters(), lr), views, **options)
 
 
 def error(found, wanted):

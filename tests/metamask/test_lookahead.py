@@ -4,15 +4,19 @@ import copy
 
 import pytest
 import torch
-from problems import OPTIMIZERS, error, odd_network, plain_images, written_to
+from problems import (
+    OPTIMIZERS,
+    error,
+    odd_network,
+    one_step,
+    plain_images,
+    small_method,
+    written_to,
+)
 from torch import nn
 
 from mmlite import TwoViews, fit, projector, resnet18, small_conv
-from mmlite.metamask import (
-    DimensionalMask,
-    LookaheadMetaMask,
-    meta_gradient,
-)
+from mmlite.metamask import DimensionalMask, LookaheadMetaMask, meta_gradient
 
 
 @pytest.mark.parametrize("name", ["momentum", "AdamW"])
@@ -115,78 +119,45 @@ def test_lookahead_of_plain_sgd_is_the_meta_gradient_of_the_whole_loss(make):
         loss=method.joint,
     )
     for images in (first, second):
-        optimizer.zero_grad()
-        method.loss(method.model, images, None).backward()
-        method.before_step(optimizer)
-        optimizer.step()
-        method.after_step(optimizer)
+        one_step(method, optimizer, images)
     assert error(-mask.w.detach(), wanted) < 1e-10
 
 
 @pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
 def test_lookahead_passes_over_a_parameter_that_is_not_used(kind):
     torch.manual_seed(0)
-    encoder, mask = small_conv(1, 8), DimensionalMask(8)
+    encoder = small_conv(1, 8)
     encoder.register_parameter("spare", nn.Parameter(torch.ones(3)))
-    method = LookaheadMetaMask(
-        encoder,
-        projector(8, 8, 4),
-        projector(8, 8, 4),
-        mask,
-        torch.optim.SGD(mask.parameters(), 1.0),
-        lambda images, generator: (images, images),
-    )
+    method = small_method(LookaheadMetaMask, encoder, lambda images, generator: (images, images))
     optimizer = kind(method.model.parameters(), 0.1)
     for _ in range(3):
-        optimizer.zero_grad()
-        method.loss(method.model, torch.rand(4, 1, 8, 8), None).backward()
-        method.before_step(optimizer)
-        optimizer.step()
-        method.after_step(optimizer)
-    assert bool(mask.w.isfinite().all())
-    assert float(mask.w.detach().abs().max()) > 0
+        one_step(method, optimizer, torch.rand(4, 1, 8, 8))
+    assert bool(method.mask.w.isfinite().all())
+    assert float(method.mask.w.detach().abs().max()) > 0
 
 
 def test_lookahead_leaves_frozen_parameters_out():
     torch.manual_seed(0)
-    encoder, mask = small_conv(1, 8), DimensionalMask(8)
+    encoder = small_conv(1, 8)
     encoder[1].weight.requires_grad_(False)
-    method = LookaheadMetaMask(
-        encoder,
-        projector(8, 8, 4),
-        projector(8, 8, 4),
-        mask,
-        torch.optim.SGD(mask.parameters(), 1.0),
-        TwoViews(),
-    )
+    method = small_method(LookaheadMetaMask, encoder, TwoViews())
     before = encoder[1].weight.clone()
     hooks = {"before_step": method.before_step, "after_step": method.after_step}
     fit(method.model, method.loss, plain_images(), epochs=1, batch_size=16, **hooks)
     assert torch.equal(encoder[1].weight, before)
-    assert float(mask.w.detach().abs().max()) > 0
+    assert float(method.mask.w.detach().abs().max()) > 0
 
 
 def test_lookahead_repeats_the_draws_of_dropout():
     torch.manual_seed(0)
-    encoder, mask = odd_network(8), DimensionalMask(8)
-    method = LookaheadMetaMask(
-        encoder,
-        projector(8, 8, 4),
-        projector(8, 8, 4),
-        mask,
-        torch.optim.SGD(mask.parameters(), 1.0),
-        lambda images, generator: (images, images),
-    )
+    encoder = odd_network(8)
+    method = small_method(LookaheadMetaMask, encoder, lambda images, generator: (images, images))
     optimizer = torch.optim.SGD(method.model.parameters(), 0.1)
     x = torch.rand(4, 3, 8, 8)
     seen = []
     encoder[4].register_forward_hook(lambda module, inputs, out: seen.append(out.detach() == 0))
     for _ in range(2):
-        optimizer.zero_grad()
-        method.loss(method.model, x, None).backward()
-        method.before_step(optimizer)
-        optimizer.step()
-        method.after_step(optimizer)
+        one_step(method, optimizer, x)
     first, second, again = seen
     assert torch.equal(first, again)
     assert not torch.equal(first, second)

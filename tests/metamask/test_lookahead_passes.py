@@ -19,17 +19,13 @@ from passes import (
     double_backward,
     images,
     lookahead,
-    one_step,
     problem,
 )
+from problems import one_step
 from torch import nn
 
 from mmlite import TwoViews, fit, load
-from mmlite.metamask import (
-    DimensionalMask,
-    LookaheadMetaMask,
-    MetaMask,
-)
+from mmlite.metamask import DimensionalMask, LookaheadMetaMask, MetaMask
 
 
 def next_loss(make, change, clip=None):

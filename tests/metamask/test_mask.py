@@ -6,9 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmlite.metamask import (
-    DimensionalMask,
-)
+from mmlite.metamask import DimensionalMask
 
 
 @pytest.mark.parametrize("dim", [0, -1, 2.0])

@@ -13,12 +13,7 @@ from torch import nn
 from mmlite import distributed, projector, small_conv
 from mmlite.contrastive import nt_xent
 from mmlite.distributed.batch_norm import convert_sync_batchnorm
-from mmlite.metamask import (
-    DimensionalMask,
-    masked_loss,
-    meta_gradient,
-    virtual_step,
-)
+from mmlite.metamask import DimensionalMask, masked_loss, meta_gradient, virtual_step
 from mmlite.redundancy import barlow_twins
 
 

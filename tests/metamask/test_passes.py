@@ -33,18 +33,15 @@ from passes import (
     double_backward,
     images,
     lookahead,
-    one_step,
     problem,
     quotients,
 )
+from problems import one_step
 from torch import nn
 from torch.nn import functional as F
 
 from mmlite.contrastive import nt_xent
-from mmlite.metamask import (
-    meta_gradient,
-    virtual_step,
-)
+from mmlite.metamask import meta_gradient, virtual_step
 
 
 @pytest.mark.parametrize("name", ENCODERS)

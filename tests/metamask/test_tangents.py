@@ -13,10 +13,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmlite import projector, resnet18, small_conv
-from mmlite.metamask import (
-    DimensionalMask,
-    meta_gradient,
-)
+from mmlite.metamask import DimensionalMask, meta_gradient
 from mmlite.metamask.tangents import FusedTangents, KeptConvolutions
 
 

@@ -7,12 +7,7 @@ import torch
 from problems import plain_images
 
 from mmlite import TwoViews, fit, projector, small_conv
-from mmlite.metamask import (
-    DimensionalMask,
-    LookaheadMetaMask,
-    MetaMask,
-    meta_gradient,
-)
+from mmlite.metamask import DimensionalMask, LookaheadMetaMask, MetaMask, meta_gradient
 
 
 def test_metamask_trains_and_its_meta_step_is_meta_gradient():

@@ -5,11 +5,7 @@ import torch
 from problems import OPTIMIZERS, error, problem
 from torch import nn
 
-from mmlite.metamask import (
-    masked_loss,
-    meta_gradient,
-    virtual_step,
-)
+from mmlite.metamask import masked_loss, meta_gradient, virtual_step
 from mmlite.metamask.update import step_derivative
 
 

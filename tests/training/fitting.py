@@ -3,12 +3,7 @@
 import torch
 from torch import nn
 
-from mmlite import (
-    DimensionalMask,
-    TwoViews,
-    projector,
-    small_conv,
-)
+from mmlite import DimensionalMask, TwoViews, projector, small_conv
 from mmlite.data import ImageSet
 
 
@@ -23,12 +18,7 @@ def model() -> nn.Module:
 
 
 def noisy_loss(model, batch, generator):
-    noise = torch.rand(len(batch), 1, 2, 2, generator=generator)
-    return model(batch.float() / 255 + noise).square().mean()
-
-
-def noisy_loss_on_device(model, batch, generator):
-    noise = torch.rand(len(batch), 1, 2, 2, generator=generator).to(batch.device)
+    noise = torch.rand(batch.shape, generator=generator).to(batch.device)
     return model(batch.float() / 255 + noise).square().mean()
 
 
@@ -50,11 +40,6 @@ def pictures() -> ImageSet:
     generator = torch.Generator().manual_seed(1)
     pixels = torch.randint(0, 256, (24, 1, 8, 8), dtype=torch.uint8, generator=generator)
     return ImageSet(pixels, torch.zeros(24, dtype=torch.int64), ("a",))
-
-
-def noisy_pictures(model, batch, generator):
-    noise = torch.rand(len(batch), 1, 8, 8, generator=generator)
-    return model(batch.float() / 255 + noise).square().mean()
 
 
 def masked(kind):

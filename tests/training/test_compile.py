@@ -10,26 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from fitting import (
-    Logged,
-    images,
-    masked,
-    model,
-    noisy_loss,
-    noisy_loss_on_device,
-    noisy_pictures,
-    pictures,
-)
+from fitting import Logged, images, masked, model, noisy_loss, pictures
 from torch import nn
 
-from mmlite import (
-    LookaheadMetaMask,
-    MetaMask,
-    TwoViews,
-    nt_xent,
-    projector,
-    small_conv,
-)
+from mmlite import LookaheadMetaMask, MetaMask, TwoViews, nt_xent, projector, small_conv
 from mmlite.training import fit
 
 
@@ -89,7 +73,7 @@ needs_compiler = pytest.mark.skipif(
 def test_a_compiled_run_has_the_same_losses_and_leaves_the_model_as_it_was():
     def build():
         network = Logged(nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.ReLU(), nn.Linear(4, 3)))
-        return network, noisy_pictures, {}
+        return network, noisy_loss, {}
 
     (compiled, network), (plain, twin) = compiled_and_plain(build)
     assert network.eager == 0
@@ -177,7 +161,7 @@ def test_a_compiled_run_in_bfloat16_learns_on_a_gpu():
     network = model().cuda()
     history = fit(
         network,
-        noisy_loss_on_device,
+        noisy_loss,
         images(),
         epochs=60,
         batch_size=10,

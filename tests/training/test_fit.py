@@ -8,13 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 import tqdm.auto
-from fitting import images, model, noisy_loss, noisy_loss_on_device
+from fitting import images, model, noisy_loss
 from torch import nn
 
-from mmlite import (
-    load,
-    nt_xent,
-)
+from mmlite import load, nt_xent
 from mmlite.contrastive import NotFiniteError
 from mmlite.training import Checkpointing, History, TrainingError, fit, warmup_cosine
 from mmlite.training.watch import LossWatch
@@ -317,6 +314,6 @@ def test_a_model_without_parameters_and_a_loss_that_is_no_scalar_are_refused():
 @pytest.mark.gpu
 def test_a_seed_draws_the_same_views_on_a_gpu():
     network = model().cuda()
-    on_cpu = fit(model(), noisy_loss_on_device, images(), epochs=2, batch_size=4, progress=False)
-    on_gpu = fit(network, noisy_loss_on_device, images(), epochs=2, batch_size=4, progress=False)
+    on_cpu = fit(model(), noisy_loss, images(), epochs=2, batch_size=4, progress=False)
+    on_gpu = fit(network, noisy_loss, images(), epochs=2, batch_size=4, progress=False)
     assert on_gpu.loss == pytest.approx(on_cpu.loss, rel=1e-3)

@@ -9,14 +9,7 @@ import torch
 from fitting import equal, images, model, noisy_loss
 from torch import nn
 
-from mmlite import (
-    DimensionalMask,
-    LookaheadMetaMask,
-    MetaMask,
-    TwoViews,
-    projector,
-    small_conv,
-)
+from mmlite import DimensionalMask, LookaheadMetaMask, MetaMask, TwoViews, projector, small_conv
 from mmlite.data import ImageSet
 from mmlite.distributed.batch_norm import convert_sync_batchnorm
 from mmlite.training import Checkpointing, fit

@@ -8,7 +8,7 @@ import time
 import interrupted
 import pytest
 import torch
-from fitting import equal, images, model, noisy_loss, noisy_loss_on_device
+from fitting import equal, images, model, noisy_loss
 from torch import nn
 
 from mmlite.training import Checkpointing, History, fit
@@ -138,7 +138,7 @@ def test_a_run_on_a_gpu_goes_on_with_its_own_random_state(tmp_path):
     network = nn.Sequential(model(), nn.Dropout(0.5)).cuda()
     torch.cuda.manual_seed(0)
     options = {"epochs": 2, "batch_size": 4, "progress": False}
-    whole = fit(network, noisy_loss_on_device, images(), **options)
+    whole = fit(network, noisy_loss, images(), **options)
 
     def stop(epoch):
         if epoch == 2:
@@ -148,7 +148,7 @@ def test_a_run_on_a_gpu_goes_on_with_its_own_random_state(tmp_path):
     torch.cuda.manual_seed(0)
     options["checkpoint"] = Checkpointing(tmp_path / "last.pt", resume=True)
     with pytest.raises(KeyboardInterrupt):
-        fit(network, noisy_loss_on_device, images(), on_epoch=stop, **options)
+        fit(network, noisy_loss, images(), on_epoch=stop, **options)
     torch.cuda.manual_seed(99)
-    again = fit(network, noisy_loss_on_device, images(), **options)
+    again = fit(network, noisy_loss, images(), **options)
     assert again.loss == pytest.approx(whole.loss, rel=1e-3)
