@@ -4,24 +4,17 @@ import math
 
 import pytest
 import torch
-from problems import plain_images
+from problems import plain_images, small_method
 
-from mmlite import TwoViews, fit, projector, small_conv
-from mmlite.metamask import DimensionalMask, LookaheadMetaMask, MetaMask, meta_gradient
+from mmlite import TwoViews, fit, small_conv
+from mmlite.metamask import LookaheadMetaMask, MetaMask, meta_gradient
 
 
 def test_metamask_trains_and_its_meta_step_is_meta_gradient():
     torch.manual_seed(0)
-    encoder, mask = small_conv(1, 8), DimensionalMask(8)
-    method = MetaMask(
-        encoder,
-        projector(8, 8, 4),
-        projector(8, 8, 4),
-        mask,
-        torch.optim.SGD(mask.parameters(), 1.0),
-        TwoViews(crop=(0.4, 1.0)),
-        every=2,
-    )
+    encoder = small_conv(1, 8)
+    method = small_method(MetaMask, encoder, TwoViews(crop=(0.4, 1.0)), every=2)
+    mask = method.mask
     taken = []
 
     def after_step(optimizer):
@@ -41,22 +34,14 @@ def test_metamask_trains_and_its_meta_step_is_meta_gradient():
 
 def test_metamask_can_step_as_long_as_the_optimizer_and_look_elsewhere():
     torch.manual_seed(0)
-    encoder, mask = small_conv(1, 8), DimensionalMask(8)
     calls = []
 
     def outer(images, generator):
         calls.append(len(images))
         return images.float() / 255, images.float() / 255
 
-    method = MetaMask(
-        encoder,
-        projector(8, 8, 4),
-        projector(8, 8, 4),
-        mask,
-        torch.optim.SGD(mask.parameters(), 0.1),
-        TwoViews(),
-        virtual_lr=None,
-        outer_views=outer,
+    method = small_method(
+        MetaMask, small_conv(1, 8), TwoViews(), lr=0.1, virtual_lr=None, outer_views=outer
     )
     fit(
         method.model,
@@ -67,7 +52,7 @@ def test_metamask_can_step_as_long_as_the_optimizer_and_look_elsewhere():
         after_step=method.after_step,
     )
     assert calls == [16, 16, 16]
-    assert float(mask.w.detach().abs().max()) > 0
+    assert float(method.mask.w.detach().abs().max()) > 0
 
 
 @pytest.mark.parametrize(
@@ -82,20 +67,15 @@ def test_metamask_can_step_as_long_as_the_optimizer_and_look_elsewhere():
     ],
 )
 def test_metamask_refuses_what_makes_no_sense(change, message):
-    mask = DimensionalMask(8)
-    parts = small_conv(1, 8), projector(8, 8, 4), projector(8, 8, 4), mask
+    encoder = small_conv(1, 8)
     with pytest.raises(ValueError, match=message):
-        MetaMask(*parts, torch.optim.SGD(mask.parameters(), 1.0), TwoViews(), **change)
+        small_method(MetaMask, encoder, TwoViews(), **change)
     with pytest.raises(TypeError, match="virtual_lr"):  # its virtual step is the training step
-        LookaheadMetaMask(
-            *parts, torch.optim.SGD(mask.parameters(), 1.0), TwoViews(), virtual_lr=0.1
-        )
+        small_method(LookaheadMetaMask, encoder, TwoViews(), virtual_lr=0.1)
 
 
 @pytest.mark.parametrize("dim", [1, 4])
 def test_a_mask_of_another_width_is_told_in_the_first_step(dim):
-    mask = DimensionalMask(dim)
-    parts = small_conv(1, 8), projector(8, 8, 4), projector(8, 8, 4), mask
-    method = MetaMask(*parts, torch.optim.SGD(mask.parameters(), 1.0), TwoViews())
+    method = small_method(MetaMask, small_conv(1, 8), TwoViews(), dim=dim)
     with pytest.raises(ValueError, match=f"the mask has {dim} dimensions"):
         method.loss(method.model, plain_images().images, torch.Generator())
