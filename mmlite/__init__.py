@@ -1,8 +1,8 @@
 """MetaMask from nothing: contrastive learning's two defects, and a learned mask that repairs them.
 
 An idea of the course is a file: `data`, `views`, `encoders`, `contrastive`, `redundancy`,
-`evaluation`, `statistics`, `confounders`, `mask_study`. What serves the ideas is a package:
-`metamask` (the mask and its gradient), `training`, `distributed`, `experiments`, `course`,
+`evaluation`, `whitening`, `statistics`, `confounders`, `mask_study`. What serves the ideas is a
+package: `metamask` (the mask and its gradient), `training`, `distributed`, `experiments`, `course`,
 `exercises`, `grading`, `cli` and `support`. Each imports only from those before it
 (`tests/test_project.py`). Names are looked up when first used, so `import mmlite` costs nothing.
 """
@@ -32,6 +32,7 @@ _HOME = {
     "knn_accuracy": "evaluation",
     "linear_probe_accuracy": "evaluation",
     "neighbors": "evaluation",
+    "fit_whitening": "whitening",
     "paired_difference": "statistics",
     "chance_shares": "mask_study",
     "class_r2": "confounders",
@@ -53,8 +54,8 @@ _HOME = {
 }
 _MODULES = (
     *("support", "distributed", "datasets", "data", "views", "encoders", "contrastive"),
-    *("redundancy", "evaluation", "statistics", "confounders", "mask_study", "metamask"),
-    *("training", "experiments", "course", "exercises", "grading", "cli"),
+    *("redundancy", "evaluation", "whitening", "statistics", "confounders", "mask_study"),
+    *("metamask", "training", "experiments", "course", "exercises", "grading", "cli"),
 )
 __all__ = sorted(_HOME)
 

@@ -20,6 +20,7 @@ from mmlite import (
     support as support,
     training as training,
     views as views,
+    whitening as whitening,
 )
 from mmlite.confounders import class_r2 as class_r2, nuisance_r2 as nuisance_r2
 from mmlite.contrastive import alignment as alignment, nt_xent as nt_xent, uniformity as uniformity
@@ -63,6 +64,7 @@ from mmlite.statistics import paired_difference as paired_difference
 from mmlite.support.devices import device as device
 from mmlite.training import Checkpointing as Checkpointing, fit as fit
 from mmlite.views import TwoViews as TwoViews
+from mmlite.whitening import fit_whitening as fit_whitening
 
 __version__: str
 __all__: list[str]

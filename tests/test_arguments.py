@@ -199,6 +199,10 @@ CASES = {
             "weight_decay": POSITIVE,
         },
     ),
+    "whitening.fit_whitening": (
+        {"train_h": H, "shrinkage": 0.1},
+        {"train_h": (*MATRIX, torch.ones(1, 4)), "shrinkage": (*NUMBER, -0.1, 1.1)},
+    ),
     "statistics.paired_difference": (
         {"a": [1.0, 2.0], "b": [1.0, 3.0], "confidence": 0.9},
         {
@@ -523,7 +527,7 @@ INNER = {
     *("encoders.ChannelsLast", "encoders.uncompiled", "contrastive.check_pair"),
     *("contrastive.check_temperature", "contrastive.check_finite", "contrastive.NotFiniteError"),
     *("evaluation.frozen", "evaluation.vote", "evaluation.topk", "evaluation.check_features"),
-    *("evaluation.check_labeled", "evaluation.alike", "statistics.Interval"),
+    *("evaluation.check_labeled", "evaluation.alike", "whitening.Whitening", "statistics.Interval"),
     *("mask_study.MaskStudy", "mask_study.SplitGain", "costs.Cost", "costs.MachineLimits"),
     *("costs.LayerTime", "costs.Calls", "runs.Parts", "runs.Accuracies", "runs.Run"),
     *("runs.describe", "runs.channels_of", "runs.check_recipe", "claims.Claim"),
@@ -531,7 +535,7 @@ INNER = {
 }
 MODULES = (
     *("devices", "data", "views", "encoders", "contrastive", "redundancy", "evaluation"),
-    *("statistics", "confounders", "mask_study"),
+    *("whitening", "statistics", "confounders", "mask_study"),
     *("costs", "picture", "plots", "widgets", "recipes", "runs", "claims", "metamask", "training"),
 )
 HOMES = {
