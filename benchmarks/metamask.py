@@ -6,10 +6,11 @@ Trains the joint objective without a mask, with the paper's mask (exact and firs
 lookahead schedule, and with a meta objective that looks at views whose colors change, all before
 planted backgrounds and with views that leave colors alone. Reads each representation whole,
 through its mask, through the mask with its entries shuffled, and through the half of the dimensions
-with the largest entries; by kNN and by a linear probe. Prints means over seeds and the paired
-differences that the lesson claims, with their 95 % Student-t interval and their least value; writes
-benchmarks/results/metamask.json. The seed decides the first weights, the order of the images, the
-views and the shuffle.
+with the largest entries, by kNN and by linear probes with and without standardizing; by kNN also
+standardized, whitened, and whitened before the mask. Prints means over seeds and the paired
+differences that the lesson claims, with their 95 % Student-t interval and their least value, and
+p-values of the masks' gains after Holm's correction; writes benchmarks/results/metamask.json. The
+seed decides the first weights, the order of the images, the views and the shuffle.
 """
 
 import argparse
@@ -17,10 +18,11 @@ import argparse
 import torch
 from common import save, summarize
 from redundancy import OFF_DIAGONAL, REDUNDANCY_WEIGHT
+from scipy import stats
 from tqdm import tqdm
 
 import mmlite
-from mmlite import TwoViews, encode, fit, projector, small_conv
+from mmlite import TwoViews, encode, fit, fit_whitening, holm, projector, small_conv
 from mmlite.confounders import class_r2, nuisance_r2
 from mmlite.evaluation import knn_accuracy, linear_probe_accuracy
 from mmlite.mask_study import top_mask
@@ -93,8 +95,20 @@ def read(encoder, mask, train_set, test_set, seed: int) -> dict[str, float]:
     for reading, weight in weights.items():
         labeled = (h * weight, train_set.labels, fresh * weight, test_set.labels)
         figures[f"kNN {reading}"] = knn_accuracy(*labeled)
+        if reading != "upper half":
+            figures[f"raw probe {reading}"] = linear_probe_accuracy(*labeled, standardize=False)
         if reading in ("whole", "masked"):
             figures[f"probe {reading}"] = linear_probe_accuracy(*labeled)
+    white, mean, deviation = fit_whitening(h), h.mean(0), h.std(0)
+    changed = {
+        "standardized": lambda h: (h - mean) / deviation,
+        "whitened": white,
+        "whitened, masked": lambda h: white(h) * mask,
+        "whitened, permuted": lambda h: white(h) * weights["permuted"],
+    }
+    for reading, change in changed.items():
+        labeled = (change(h), train_set.labels, change(fresh), test_set.labels)
+        figures[f"kNN {reading}"] = knn_accuracy(*labeled)
     of_class = class_r2(h, train_set.labels)
     of_nuisance = nuisance_r2(h, train_set.nuisance)
     figures |= {"mask least": float(mask.min()), "mask greatest": float(mask.max())}
@@ -124,8 +138,26 @@ def one_seed(seed: int, train_set, test_set) -> dict[str, float]:
 def claims() -> dict[str, tuple[str, str]]:
     pairs = {}
     for name in METHODS:
+        for reading in ("standardized", "whitened"):
+            pairs[f"{name}: kNN {reading} less whole"] = (
+                f"{name}: kNN {reading}",
+                f"{name}: kNN whole",
+            )
         if METHODS[name] is None:
             continue
+        for less in ("whitened", "whitened, permuted"):
+            pairs[f"{name}: kNN whitened, masked less {less}"] = (
+                f"{name}: kNN whitened, masked",
+                f"{name}: kNN {less}",
+            )
+        pairs[f"{name}: kNN masked less standardized"] = (
+            f"{name}: kNN masked",
+            f"{name}: kNN standardized",
+        )
+        pairs[f"{name}: kNN whitened less joint whitened"] = (
+            f"{name}: kNN whitened",
+            "joint: kNN whitened",
+        )
         for reading in ("masked", "permuted", "upper half"):
             pairs[f"{name}: kNN {reading} less whole"] = (
                 f"{name}: kNN {reading}",
@@ -135,9 +167,14 @@ def claims() -> dict[str, tuple[str, str]]:
             f"{name}: kNN masked",
             f"{name}: kNN permuted",
         )
-        pairs[f"{name}: probe masked less whole"] = (
-            f"{name}: probe masked",
-            f"{name}: probe whole",
+        for probe in ("probe", "raw probe"):
+            pairs[f"{name}: {probe} masked less whole"] = (
+                f"{name}: {probe} masked",
+                f"{name}: {probe} whole",
+            )
+        pairs[f"{name}: raw probe masked less permuted"] = (
+            f"{name}: raw probe masked",
+            f"{name}: raw probe permuted",
         )
         for reading in ("kNN whole", "kNN masked", "probe whole"):
             joint = reading.replace("masked", "whole")
@@ -146,6 +183,23 @@ def claims() -> dict[str, tuple[str, str]]:
             key = f"{name}: mask and {what}"
             pairs[key] = (key, "zero")
     return pairs
+
+
+def corrected(rows) -> dict[str, float]:
+    """Print and return the p-values of each mask's three gains, corrected for their number."""
+    compared = {}
+    for name in METHODS:
+        if METHODS[name] is None:
+            continue
+        masked = f"{name}: kNN masked"
+        for other in ("joint: kNN whole", f"{name}: kNN whole", f"{name}: kNN permuted"):
+            values = ([row[key] for row in rows] for key in (masked, other))
+            compared[f"{masked} less {other}"] = float(stats.ttest_rel(*values).pvalue)
+    adjusted = dict(zip(compared, holm(list(compared.values())), strict=True))
+    print(f"p-values of {len(compared)} comparisons, after Holm's correction")
+    for name, p_value in adjusted.items():
+        print(f"  {name:58} {compared[name]:.4f} → {p_value:.4f}")
+    return adjusted
 
 
 def main() -> None:
@@ -160,7 +214,12 @@ def main() -> None:
     save(
         "metamask",
         f"uv run python benchmarks/metamask.py --seeds {len(rows)}",
-        {"seeds": list(seeds), **summarize(rows, claims()), "rows": rows},
+        {
+            "seeds": list(seeds),
+            **summarize(rows, claims()),
+            "p after Holm": corrected(rows),
+            "rows": rows,
+        },
     )
 
 

@@ -33,9 +33,9 @@ WIDTHS = (4, 16, 64, 256, 1024)
 class Heads(nn.Module):
     """An encoder with a head for each loss."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, channels: int) -> None:
         super().__init__()
-        self.encoder = small_conv(3, 128)
+        self.encoder = small_conv(channels, 128)
         self.heads = nn.ModuleList(projector(128, 256, width) for _ in range(heads))
 
     def forward(self, x):
@@ -46,7 +46,7 @@ class Heads(nn.Module):
 def train(images, losses, seed: int, width: int = 64, views: TwoViews = VIEWS, epochs: int = 8):
     """Return a model trained on the sum of its heads' losses."""
     torch.manual_seed(seed)
-    model = Heads(width, len(losses)).to(DEVICE)
+    model = Heads(width, len(losses), images.images.shape[1]).to(DEVICE)
 
     def loss(model, batch, generator):
         x1, x2 = views(batch, generator)

@@ -33,6 +33,7 @@ _HOME = {
     "linear_probe_accuracy": "evaluation",
     "neighbors": "evaluation",
     "fit_whitening": "whitening",
+    "holm": "statistics",
     "paired_difference": "statistics",
     "chance_shares": "mask_study",
     "class_r2": "confounders",

@@ -158,10 +158,12 @@ def linear_probe_accuracy(
     test_h: Tensor,
     test_labels: Tensor,
     weight_decay: float = 1e-3,
+    standardize: bool = True,
 ) -> float:
     """Return the test accuracy of multinomial logistic regression on the frozen representation.
 
-    Dimensions are standardized by the training set's mean and deviation. The convex objective,
+    Dimensions are standardized by the training set's mean and deviation, so that the probe does not
+    see how loud each of them is: no mask without zeros changes it. The convex objective,
     mean cross-entropy + weight_decay / 2 · ‖W‖², is solved by L-BFGS from zero until no entry of
     the gradient exceeds 1e-5, so the result depends on no seed. Memory: a few copies of the logits
     [N, classes].
@@ -172,6 +174,8 @@ def linear_probe_accuracy(
         test_h: float [M, D].
         test_labels: int64 [M].
         weight_decay: > 0; keeps the solution finite where classes can be separated.
+        standardize: divide each dimension by its deviation. Without it only means are subtracted,
+            and `weight_decay` holds back the quiet dimensions more than the loud.
 
     Returns:
         The share of test images classified right, 0..1.
@@ -189,10 +193,12 @@ def linear_probe_accuracy(
     check_labeled("test", test_h, test_labels)
     train_h, test_h = alike("test_h", train_h, test_h)
     weight_decay = checks.real("weight_decay", weight_decay, above=0)
+    standardize = checks.flag("standardize", standardize)
     mean, deviation = train_h.mean(0), train_h.std(0, correction=0)
     # a constant dimension says nothing; what rounding leaves of its deviation must not blow it up
     constant = deviation <= 1e-6 * mean.abs().clamp(min=1e-6)
-    scale = torch.where(constant, 0.0, 1 / deviation.clamp(min=1e-30))
+    size = deviation.clamp(min=1e-30) if standardize else torch.ones_like(deviation)
+    scale = torch.where(constant, 0.0, 1 / size)
     weight, bias = _logistic_regression((train_h - mean) * scale, train_labels, weight_decay)
     predicted = ((test_h - mean) * scale) @ weight.T + bias
     return float((predicted.argmax(1) == test_labels).float().mean())

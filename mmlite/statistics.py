@@ -1,4 +1,4 @@
-"""What several runs say together: a mean difference and its interval."""
+"""What several runs say together: a mean difference, its interval, several comparisons at once."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -48,6 +48,36 @@ def paired_difference(a: Sequence[float], b: Sequence[float], confidence: float 
     error = float(difference.std()) / len(a) ** 0.5
     reach = float(stats.t.ppf((1 + confidence) / 2, len(a) - 1)) * error
     return Interval(mean, mean - reach, mean + reach)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for being several (Holm 1979).
+
+    The least of m is multiplied by m, the next by m − 1, and so on; none is less than one before
+    it, nor above 1. Whoever calls significant what is at most α after that is wrong about one or
+    more of them with a probability of at most α, however they depend on each other.
+
+    Args:
+        p_values: each from 0 to 1.
+
+    Returns:
+        The adjusted values, in the order given.
+
+    Raises:
+        ValueError: there is none, or one is no number from 0 to 1.
+
+    Example:
+        >>> [round(p, 3) for p in mmlite.holm([0.04, 0.01, 0.03])]
+        [0.06, 0.03, 0.06]
+    """
+    p_values = _numbers("p_values", p_values)
+    if not p_values or not all(0 <= p <= 1 for p in p_values):
+        raise checks.wrong("p_values", "one or more numbers from 0 to 1", p_values)
+    adjusted, least = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = least
+    return adjusted
 
 
 def _numbers(name: str, values: Sequence[float]) -> list[float]:

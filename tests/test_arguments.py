@@ -186,8 +186,8 @@ CASES = {
         {**NOT_READ, "k": (*WHOLE, 0, 7), "temperature": POSITIVE},
     ),
     "evaluation.linear_probe_accuracy": (
-        {**READ, "weight_decay": 1e-3},
-        {**NOT_READ, "weight_decay": (*POSITIVE, math.inf)},
+        {**READ, "weight_decay": 1e-3, "standardize": False},
+        {**NOT_READ, "weight_decay": (*POSITIVE, math.inf), "standardize": FLAG},
     ),
     "evaluation.few_label_accuracy": (
         {**READ, "per_class": 1, "draws": 1, "seed": 0, "weight_decay": 0.1},
@@ -210,6 +210,10 @@ CASES = {
             "b": (None, 3, "ab", [1.0], [1.0, None], [True, False], [1.0, math.inf], np.array(1)),
             "confidence": (*NUMBER, 0, 1),
         },
+    ),
+    "statistics.holm": (
+        {"p_values": [0.1, 0.2]},
+        {"p_values": (None, 3, "ab", [], [0.1, None], [0.1, 1.1], [-0.1], [math.nan], H)},
     ),
     "confounders.class_r2": ({"h": H, "labels": Y}, {"h": MATRIX, "labels": LABELS}),
     "confounders.nuisance_r2": (

@@ -93,7 +93,8 @@ def test_a_zero_row_is_similar_to_nothing():
 
 @pytest.mark.parametrize("weight_decay", [1e-4, 1e-2, 1.0])
 @pytest.mark.parametrize("noise", [0.3, 2.0])
-def test_the_probe_is_scikit_learns_regression(weight_decay, noise):
+@pytest.mark.parametrize("standardize", [True, False])
+def test_the_probe_is_scikit_learns_regression(weight_decay, noise, standardize):
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
@@ -101,15 +102,17 @@ def test_the_probe_is_scikit_learns_regression(weight_decay, noise):
         clusters(300, noise=noise),
         clusters(500, noise=noise, seed=1),
     )
-    scaler = StandardScaler().fit(train_h.double().numpy())
+    scaler = StandardScaler(with_std=standardize).fit(train_h.double().numpy())
     peer = LogisticRegression(C=1 / (weight_decay * 300), tol=1e-8, max_iter=10_000)
     peer.fit(scaler.transform(train_h.double().numpy()), train_labels.numpy())
     expected = peer.score(scaler.transform(test_h.double().numpy()), test_labels.numpy())
-    got = linear_probe_accuracy(train_h, train_labels, test_h, test_labels, weight_decay)
+    got = linear_probe_accuracy(
+        train_h, train_labels, test_h, test_labels, weight_decay, standardize
+    )
     # one of 500 on the boundary may fall the other way
     assert got == pytest.approx(expected, abs=0.0021)
     # A convex objective has one minimum: as low as the peer's, evaluated here in float64.
-    mean, std = train_h.mean(0), train_h.std(0, correction=0)
+    mean, std = train_h.mean(0), train_h.std(0, correction=0) if standardize else 1
     ours = evaluation._logistic_regression((train_h - mean) / std, train_labels, weight_decay)
     theirs = torch.from_numpy(peer.coef_), torch.from_numpy(peer.intercept_)
 
@@ -129,6 +132,20 @@ def test_the_probe_is_deterministic_and_leaves_the_random_state():
     assert torch.equal(torch.random.get_rng_state(), state)
     torch.manual_seed(123)
     assert linear_probe_accuracy(*train, *test) == first
+
+
+def test_only_a_probe_that_standardizes_is_blind_to_how_loud_a_dimension_is():
+    (train_h, train_labels), (test_h, test_labels) = clusters(300), clusters(300, seed=1)
+    mask = torch.tensor([1.0, 0.5, 0.1, 0.01, 1e-3, 1e-4])
+
+    def read(weight, standardize):
+        return linear_probe_accuracy(
+            train_h * weight, train_labels, test_h * weight, test_labels, standardize=standardize
+        )
+
+    assert read(mask, True) == pytest.approx(read(1, True), abs=0.0034)  # one of 300
+    # the mask leaves two of six dimensions that can be used without great weights
+    assert read(mask, False) < read(1, False) - 0.05
 
 
 def test_constant_dimensions_and_half_precision_do_no_harm():

@@ -1,12 +1,14 @@
-"""Intervals over seeds, against SciPy."""
+"""Intervals over seeds, against SciPy; several comparisons, against all their subsets."""
 
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
+from hypothesis import given, strategies as st
 from scipy import stats
 
-from mmlite.statistics import paired_difference
+from mmlite.statistics import holm, paired_difference
 
 
 def test_paired_difference_is_the_paired_t_interval():
@@ -34,3 +36,21 @@ def test_paired_difference_is_the_paired_t_interval():
 def test_paired_difference_refuses_what_it_cannot_compare(arguments, message):
     with pytest.raises(ValueError, match=message):
         paired_difference(*arguments)
+
+
+def test_holm_by_hand():
+    # times 4, 3, 2, 1; the last two would be less than the one before them
+    assert holm([0.01, 0.02, 0.03, 0.04]) == pytest.approx([0.04, 0.06, 0.06, 0.06])
+    assert holm([0.9, 0.3, 0.9]) == pytest.approx([1, 0.9, 1])
+    assert holm([0.03]) == [0.03]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+def test_holm_is_bonferroni_over_every_subset(p_values):
+    # a comparison stands if Bonferroni's rule rejects every subset that it is in (closed testing)
+    places = range(len(p_values))
+    subsets = [set(s) for size in places for s in combinations(places, size + 1)]
+    expected = [
+        max(min(1, len(s) * min(p_values[j] for j in s)) for s in subsets if i in s) for i in places
+    ]
+    assert holm(p_values) == pytest.approx(expected)
