@@ -40,6 +40,11 @@ def axes_of(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
+def legend_above(figure: Figure, columns: int = 2) -> None:
+    """Put a legend above the data, which lie anywhere."""
+    figure.legend(loc="outside upper left", ncols=columns)
+
+
 def _texts(**named: str) -> None:
     for name, value in named.items():
         checks.text(name, value)
@@ -180,7 +185,7 @@ def histogram(
             axes.axvline(value, color=color, linestyle=style, linewidth=2, label=name)
         axes.set(xlabel=xlabel, ylabel="how many", title=title)
         if references:
-            axes.legend()
+            legend_above(figure)
         return Picture(figure, alt)
 
 
@@ -205,8 +210,8 @@ def points(
         for (name, (x, y)), marker in zip(series.items(), cycle(MARKERS), strict=False):
             axes.scatter(x, y, label=name, marker=marker, s=18, alpha=0.7)
         axes.set(xlabel=xlabel, ylabel=ylabel)
-        if len(series) > 1:  # beside the points, which lie anywhere
-            figure.legend(loc="outside upper left", ncols=2)
+        if len(series) > 1:
+            legend_above(figure)
         return Picture(figure, alt)
 
 
@@ -247,7 +252,7 @@ def lines(
             yscale="log" if "y" in log else "linear",
         )
         if len(series) > 1:
-            axes.legend()
+            legend_above(figure)
         return Picture(figure, alt)
 
 
@@ -287,7 +292,7 @@ def roofline(
             xscale="log",
             yscale="log",
         )
-        figure.legend(loc="outside upper left", ncols=4)
+        legend_above(figure, 4)
         return Picture(figure, alt)
 
 
@@ -338,7 +343,8 @@ def landscape(
                 arrowprops={"arrowstyle": "->", "color": color, "lw": 2},
             )
         axes.set(xlabel=xlabel, ylabel=ylabel, xlim=span, ylim=span, title=title)
-        axes.legend(loc="upper left", fontsize=8)
+        if paths:
+            legend_above(figure)
         return Picture(figure, alt)
 
 
@@ -346,10 +352,10 @@ def bars(
     values: Mapping[str, float],
     ylabel: str,
     alt: str,
-    reference: float | None = None,
+    references: Mapping[str, float] | None = None,
     errors: Sequence[float] | None = None,
 ) -> Picture:
-    """Draw one horizontal bar for each name, with its value; `reference` is a dashed line.
+    """Draw one horizontal bar for each name, with its value; references are named dashed lines.
 
     Raises:
         ValueError: an argument is another thing.
@@ -357,7 +363,9 @@ def bars(
     _mapping("values", values)
     _texts(ylabel=ylabel, alt=alt)
     values = {name: checks.real("values", value) for name, value in values.items()}
-    reference = None if reference is None else checks.real("reference", reference)
+    references = {} if references is None else references
+    _mapping("references", references, empty=True)
+    references = {name: checks.real("references", value) for name, value in references.items()}
     errors = None if errors is None else _numbers("errors", errors)
     if errors is not None and len(errors) != len(values):
         raise ValueError(f"errors must have {len(values)} numbers, one per bar, got {len(errors)}")
@@ -370,6 +378,8 @@ def bars(
         axes.invert_yaxis()
         axes.grid(False)
         axes.set(xlabel=ylabel)
-        if reference is not None:
-            axes.axvline(reference, linestyle="--", color=COLORS[1])
+        for (name, value), color in zip(references.items(), cycle(COLORS[1:]), strict=False):
+            axes.axvline(value, linestyle="--", color=color, label=name)
+        if references:
+            legend_above(figure)
         return Picture(figure, alt)

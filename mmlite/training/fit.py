@@ -52,7 +52,7 @@ def fit(
     before_step: Callable[[torch.optim.Optimizer], None] | None = None,
     after_step: Callable[[torch.optim.Optimizer], None] | None = None,
     on_epoch: Callable[[int], None] | None = None,
-    progress: bool = True,
+    progress: bool | str = True,
     history: History | None = None,
     checkpoint: Checkpointing | None = None,
     description: Mapping[str, Any] | None = None,
@@ -78,7 +78,8 @@ def fit(
         before_step: called with the optimizer when the gradients are there (`mmlite.metamask`).
         after_step: called with the optimizer when its step is taken.
         on_epoch: called with the number of epochs done after each of them, in every process.
-        progress: show a progress bar with the loss and images per second, in the first process.
+        progress: show a progress bar with the loss and images per second, in the first process;
+            a string is its title.
         history: an empty one to fill in, for `on_epoch` to look at.
         checkpoint: the file that the run is saved in and goes on from, a `Checkpointing`.
         description: what else tells this run from others; a checkpoint of another is refused.
@@ -112,7 +113,8 @@ def fit(
     """
     check_parts(model, loss, images, history, checkpoint, description)
     hooks = Hooks(before_step, after_step, on_epoch)
-    checks.flag("progress", progress)
+    if not isinstance(progress, str):
+        checks.flag("progress", progress)
     settings = Settings(
         images, epochs, batch_size, learning_rate, weight_decay, warmup, seed, precision, compile
     )

@@ -118,7 +118,7 @@ class TrainingRun:
         return distributed.sharded_batch(self.shards)
 
     @contextmanager
-    def going(self, progress: bool) -> Iterator[None]:
+    def going(self, progress: bool | str) -> Iterator[None]:
         """Hold a run's place, go on from its checkpoint, and undo at the end what it changed."""
         with ExitStack() as stack:
             if self.checkpoint is not None:
@@ -128,7 +128,9 @@ class TrainingRun:
             self.modes = TrainingModes(self.model)
             self.begun, self.started = self.state.step, time.perf_counter()
             quiet = not progress or distributed.rank() > 0
-            bar = progress_bar("step", self.settings.steps, begun=self.begun, quiet=quiet)
+            title = progress if isinstance(progress, str) else ""
+            total = self.settings.steps
+            bar = progress_bar("step", total, begun=self.begun, title=title, quiet=quiet)
             self.bar = stack.enter_context(bar)
             stack.enter_context(compiled(self.model, self.settings.compile))
             if self.device.type == "cpu":

@@ -34,7 +34,7 @@ def all_pictures() -> list[plots.Picture]:
         plots.histogram(torch.rand(50), "value", "fifty values on their own", {}),
         plots.points({"a": (torch.rand(9), torch.rand(9))}, "x", "y", "nine points"),
         plots.points(dict.fromkeys("ab", (torch.rand(9), torch.rand(9))), "x", "y", "two sets"),
-        plots.bars({"a": 1.0, "b": 2.0}, "value", "two bars", reference=1.5, errors=[0.1, 0.2]),
+        plots.bars({"a": 1.0, "b": 2.0}, "value", "two bars", {"half": 1.5}, [0.1, 0.2]),
         plots.landscape(
             lambda grid: grid.square().sum(1),
             {"a": torch.tensor([[0.0, 0.0], [1.0, 2.0]]), "b": torch.zeros(3, 2)},
@@ -197,3 +197,26 @@ def test_numbers_of_any_precision_are_drawn_and_nan_is_told():
     for temperature in (0.0, -0.1):
         with pytest.raises(ValueError, match="temperature must be a finite number greater than 0"):
             widgets.push_shares(torch.rand(5), temperature)
+
+
+def test_a_picture_has_twice_the_pixels_that_it_is_shown_with():
+    picture = plots.lines([1, 2], {"a": [1, 2]}, "x", "y", "a line")
+    shown = int(picture._repr_mimebundle_()["text/html"].split('width="')[1].split('"')[0])
+    drawn = Image.open(io.BytesIO(picture.png)).width
+    assert abs(drawn - 2 * shown) <= 1
+    assert 300 <= shown <= 600
+
+
+def test_no_legend_lies_over_the_data(monkeypatch):
+    seen = []
+    monkeypatch.setattr(plots, "Picture", lambda figure, alt: seen.append(figure))
+    all_pictures()
+    with_legend = [figure for figure in seen if figure.legends]
+    assert len(with_legend) >= 5
+    for figure in seen:
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            assert axes.get_legend() is None
+            for legend in figure.legends:
+                data, box = axes.get_window_extent(), legend.get_window_extent()
+                assert not data.overlaps(box)

@@ -257,6 +257,11 @@ def test_a_progress_bar_shows_the_loss(capsys):
     assert "10" in capsys.readouterr().err
 
 
+def test_a_progress_bar_says_which_training_it_is(capsys):
+    fit(model(), noisy_loss, images(), epochs=2, batch_size=4, progress="no jitter")
+    assert "no jitter: " in capsys.readouterr().err
+
+
 def test_a_progress_bar_is_drawn_at_most_once_a_second(monkeypatch):
     """A notebook's client that reads late, as nbval does, holds 2,000 messages and drops the rest.
 
