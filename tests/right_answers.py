@@ -192,6 +192,39 @@ def toy_value(theta, w, x, y):
     return torch.mean((torch.tanh(x * theta) @ (1 / (1 + torch.exp(-w))) - y) ** 2)
 
 
+def whitened_by_svd(train_h, test_h, shrinkage):
+    n, mean = len(train_h), train_h.mean(0)
+    _, size, directions = torch.linalg.svd((train_h - mean).double() / math.sqrt(n - 1))
+    variance = torch.zeros(len(directions), dtype=torch.float64, device=size.device)
+    variance[: len(size)] = size**2
+    shrunk = variance + shrinkage * (variance.mean() - variance)
+    turned = (test_h - mean).double() @ directions.T
+    return ((turned / torch.sqrt(shrunk)) @ directions).float()
+
+
+def whitened_by_newton(train_h, test_h, shrinkage):
+    covariance = torch.cov(train_h.double().T, correction=0)
+    identity = torch.eye(len(covariance), dtype=torch.float64, device=covariance.device)
+    shrunk = covariance.lerp(covariance.trace() / len(covariance) * identity, shrinkage)
+    size = shrunk.norm()
+    y, z = shrunk / size, identity  # Denman and Beavers: z tends to the inverse root
+    for _ in range(60):
+        step = (3 * identity - z @ y) / 2
+        y, z = y @ step, step @ z
+    return ((test_h - train_h.mean(0)).double() @ z).float() / size.sqrt().float()
+
+
+def map_without_loud_directions(h1, h2):
+    variance, directions = torch.linalg.eigh(torch.cov((h1 - h2).T))
+    quiet = directions[:, variance < variance.mean() / 4]
+    return quiet @ quiet.T
+
+
+def map_by_whitening_all(h1, h2):
+    variance, directions = torch.linalg.eigh(torch.cov(torch.cat([h1, h2]).T))
+    return directions / (variance + 1e-3 * variance.mean()).sqrt()
+
+
 def step_by_loops(theta, w, x, y, lr):
     theta, mask, x, y = theta.tolist(), torch.sigmoid(w).tolist(), x.tolist(), y.tolist()
     after = []
@@ -359,6 +392,8 @@ RIGHT = {
         lambda a, b, mask: cosine_by_einsum(a[:, mask], b[:, mask]),
     ],
     "03.5": [split_gain_by_loops, split_gain_by_index],
+    "03.6": [whitened_by_svd, whitened_by_newton],
+    "03.7": [map_without_loud_directions, map_by_whitening_all],
     "04.1": [
         lambda h, w, weight: h @ (weight / (1 + torch.exp(-w))).T,
         lambda h, w, weight: torch.einsum("nd,d,pd->np", h, torch.sigmoid(w), weight),

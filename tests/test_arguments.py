@@ -516,6 +516,10 @@ CASES = {
         {"step": 0, "total": 4, "warmup": 0.1},
         {"step": (), "total": (), "warmup": ()},  # of the loop's own numbers
     ),
+    "tables.table": (
+        {"rows": {"a": {"b": 1.0}}, "form": ".3f"},
+        {"rows": (*MAPPING, {"a": 1.0}, {"a": {"b": None}}), "form": (*TEXT, "s")},
+    ),
     "claims.claim": (
         {"statement": "x", "value": 1.0, "at_least": 0.0, "at_most": 2.0},
         {
@@ -547,11 +551,12 @@ INNER = {
 MODULES = (
     *("devices", "data", "views", "encoders", "contrastive", "redundancy", "evaluation"),
     *("whitening", "statistics", "confounders", "mask_study"),
-    *("costs", "picture", "plots", "widgets", "recipes", "runs", "claims", "metamask", "training"),
+    *("costs", "picture", "plots", "tables", "widgets", "recipes", "runs", "claims"),
+    *("metamask", "training"),
 )
 HOMES = {
     **dict.fromkeys(("costs", "recipes", "runs"), "experiments."),
-    **dict.fromkeys(("picture", "plots", "widgets", "claims"), "course."),
+    **dict.fromkeys(("picture", "plots", "tables", "widgets", "claims"), "course."),
     "devices": "support.",
 }
 LATER = {"check"}  # what a student hands in is told in a line, see tests/exercises/test_judge.py

@@ -1,7 +1,7 @@
 """A claim of the prose, checked where it stands.
 
 A lesson says something about a number that another machine or seed may change; the cell beside it
-calls `claim`, which prints one line that stays the same as long as the claim holds. The number
+calls `claim`, which prints a line that stays the same as long as the claim holds. The number
 itself follows the sign ≈, which marks what the comparison of notebooks leaves out; `masked` says
 how far the sign reaches.
 """
@@ -10,6 +10,7 @@ import math
 import re
 from typing import NamedTuple
 
+from mmlite.course.tables import WIDEST
 from mmlite.support import checks
 
 HOLDS = "✓ claim: "
@@ -19,7 +20,7 @@ FAILS = "✗ claim fails: "
 def claim(
     statement: str, value: float, *, at_least: float | None = None, at_most: float | None = None
 ) -> None:
-    """Print in a line whether a measured value bears a statement out.
+    """Print whether a measured value bears a statement out, in a line or, if it is long, in two.
 
     Args:
         statement: the claim, as a sentence without its full stop.
@@ -46,14 +47,14 @@ def claim(
     holds = bool(low <= value <= high)
     bounds = [] if at_least is None else [f"≥ {at_least:g}"]
     bounds += [] if at_most is None else [f"≤ {at_most:g}"]
-    print(
-        f"{HOLDS if holds else FAILS}{statement} "
-        f"(must be {' and '.join(bounds)}; measured ≈ {float(value):.3g})"
-    )
+    said = f"{HOLDS if holds else FAILS}{statement}"
+    numbers = f"(must be {' and '.join(bounds)}; measured ≈ {float(value):.3g})"
+    fits = len(f"{said} {numbers}") <= WIDEST
+    print(f"{said} {numbers}" if fits else f"{said}\n  {numbers}")
 
 
 class Claim(NamedTuple):
-    """One printed claim: whether it holds, and its line without the sign."""
+    """One printed claim: whether it holds, and its first line without the sign."""
 
     holds: bool
     text: str

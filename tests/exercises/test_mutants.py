@@ -14,7 +14,8 @@ from right_answers import RIGHT
 from mmlite.exercises import all_exercises, judge
 from mmlite.grading.host.marking import ROUNDS
 
-EXERCISES = [e for e in all_exercises().values() if e.id != "01.3"]  # whose results are random
+# 01.3, whose results are random, and 03.7, where whatever reads well enough is right
+EXERCISES = [e for e in all_exercises().values() if e.id not in ("01.3", "03.7")]
 SEEDS = range(3)
 # inputs that have a form of their own, which another scale would break
 AS_DRAWN = {

@@ -1,4 +1,4 @@
-"""The exercises of lesson 03: what a dimension holds, masks, and a gain that is not luck."""
+"""The exercises of lesson 03: what a dimension holds, masks, luck, and directions."""
 
 from mmlite.exercises.lesson03 import (
     ex1_class_r2,
@@ -6,9 +6,13 @@ from mmlite.exercises.lesson03 import (
     ex3_top_mask,
     ex4_masked_similarity,
     ex5_split_gain,
+    ex6_whitened,
+    ex7_pair_map,
 )
 from mmlite.exercises.lesson03.ex4_masked_similarity import masked_similarity
 from mmlite.exercises.lesson03.ex5_split_gain import split_gain
+from mmlite.exercises.lesson03.ex6_whitened import whitened
+from mmlite.exercises.lesson03.ex7_pair_map import pair_map
 
 EXERCISES = (
     ex1_class_r2.exercise,
@@ -16,6 +20,8 @@ EXERCISES = (
     ex3_top_mask.exercise,
     ex4_masked_similarity.exercise,
     ex5_split_gain.exercise,
+    ex6_whitened.exercise,
+    ex7_pair_map.exercise,
 )
 
-__all__ = ["EXERCISES", "masked_similarity", "split_gain"]
+__all__ = ["EXERCISES", "masked_similarity", "pair_map", "split_gain", "whitened"]

@@ -37,9 +37,10 @@ FROM = {
     "encoders": "01",
     "course": "01",
     "course.claims": "01",
+    "course.tables": "01",
     "contrastive": "02",  # 01.4 nt_xent
     "evaluation": "02",  # 01.2 is the vote of `knn_accuracy`
-    "whitening": "04",  # 03.6 is `fit_whitening`'s map
+    "whitening": "04",  # what 03.6 asks for
     "statistics": "01",
     "redundancy": "03",  # 02.1 cross_correlation, 02.3 barlow_twins
     "confounders": "04",  # 03.1 class_r2, 03.2 nuisance_r2
