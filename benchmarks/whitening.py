@@ -31,6 +31,7 @@ SETTINGS = {  # strength of the background, jitter of the views
     "plain images": (0.0, 0.4),
 }
 SHARES = (0.1, 0.2, 0.35)
+LOUDEST = 3
 SHRINKAGES = (0.0, 1e-3, 0.01, 0.03, 0.1)
 
 
@@ -57,6 +58,14 @@ def read(h, labels, fresh, fresh_labels, nuisance=None) -> dict[str, float]:
         return figures
     for shrinkage in SHRINKAGES:
         figures[f"kNN whitened, shrinkage {shrinkage}"] = knn(fit_whitening(h, shrinkage))
+    _, directions = torch.linalg.eigh(torch.cov(h.T))  # the loudest last
+    along = h @ directions
+    for name, shares in {
+        "class": class_r2(along, labels),
+        "nuisance": nuisance_r2(along, nuisance),
+    }.items():
+        figures[f"{name} R² of the {LOUDEST} loudest directions"] = float(shares[-LOUDEST:].mean())
+        figures[f"{name} R² of the other directions"] = float(shares[:-LOUDEST].mean())
     by_class, by_nuisance = class_r2(h, labels), -nuisance_r2(h, nuisance)
     for share in SHARES:
         mask = top_mask(by_class, share)
@@ -101,6 +110,11 @@ def claims() -> dict[str, tuple[str, str]]:
     for name, (strength, _) in SETTINGS.items():
         against = ["kNN whole", "kNN standardized"]
         if strength:
+            for share in ("class", "nuisance"):
+                pairs[f"{name}: {share} R², loudest less other directions"] = (
+                    f"{name}, {share} R² of the {LOUDEST} loudest directions",
+                    f"{name}, {share} R² of the other directions",
+                )
             against += [f"kNN most class {share}" for share in SHARES]
             for mask in ("most class fifth", "least nuisance fifth"):
                 for part in (f"probe {mask}", f"probe all but {mask}"):

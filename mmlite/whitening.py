@@ -53,7 +53,7 @@ def fit_whitening(train_h: Tensor, shrinkage: float = 0.01) -> Whitening:
     any variance, which are noise, are not blown up without bound. Of all matrices W with
     Wᵀ Σ_s W = I the symmetric one, Σ_s^(−1/2), changes the features least (Kessy, Lewin & Strimmer
     2018, ZCA), so that dimension i of the result is still mostly dimension i of h. Cosines and
-    distances are the same for every such W. Computed in the device's widest float.
+    distances are the same for every such W. Computed in float64.
 
     Args:
         train_h: features of the training images, float [N, D], N >= 2.
@@ -80,7 +80,8 @@ def fit_whitening(train_h: Tensor, shrinkage: float = 0.01) -> Whitening:
     if len(train_h) < 2:
         raise ValueError(f"train_h must have at least 2 rows, got {checks.described(train_h)}")
     dtype = torch.promote_types(train_h.dtype, torch.float32)
-    h = train_h.float() if train_h.device.type == "mps" else train_h.double()
+    # MPS has neither float64 nor eigenvectors
+    h = (train_h.cpu() if train_h.device.type == "mps" else train_h).double()
     largest = h.abs().amax().clamp(min=torch.finfo(h.dtype).tiny)
     mean = (h / largest).mean(0)  # squares neither overflow nor vanish at this scale
     centered = h / largest - mean
@@ -97,4 +98,4 @@ def fit_whitening(train_h: Tensor, shrinkage: float = 0.01) -> Whitening:
             f"would divide by 0: give a greater shrinkage than {shrinkage:g}, for instance 0.01"
         )
     matrix = (directions * shrunk.rsqrt()) @ directions.T / largest
-    return Whitening((mean * largest).to(dtype), matrix.to(dtype))
+    return Whitening(*(part.to(dtype).to(train_h.device) for part in (mean * largest, matrix)))

@@ -11,7 +11,8 @@ def table(rows: Mapping[str, Mapping[str, float]], form: str = ".3f") -> None:
     """Print numbers that another machine may change, one row a name, each behind a sign ≈.
 
     Args:
-        rows: for each row's name its numbers by their columns' names; a row may lack some.
+        rows: for each row's name its numbers, or tensors of one, by their columns' names; a row
+            may lack some.
         form: how a number is written, as in an f-string.
 
     Raises:
@@ -49,6 +50,7 @@ def table(rows: Mapping[str, Mapping[str, float]], form: str = ".3f") -> None:
 
 
 def _written(value: float, column: str, form: str) -> str:
+    value = value.item() if getattr(value, "shape", None) == () else value
     number = checks.real(f"rows[…][{column!r}]", value, finite=False)
     try:
         return f"≈ {number:{form}}"

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from mmlite.exercises import AnswerError, all_exercises, check, find, grade, judge
 from mmlite.exercises.judge import _to
 from mmlite.exercises.lesson01 import two_views
-from mmlite.exercises.lesson04.ex5_mixed_term import head_loss
+from mmlite.exercises.lesson04.ex6_mixed_term import head_loss
 from mmlite.support import devices
 
 EXERCISES = list(all_exercises().values())
@@ -278,7 +278,7 @@ def test_an_unknown_exercise_is_refused_with_the_list():
 
 def test_the_trap_of_04_5_is_what_torch_does_where_it_has_it():
     """The mistake is written out so that it stays one; torch 2.15 makes it by itself."""
-    exercise = find("04.5")
+    exercise = find("04.6")
     trap = next(m for m in exercise.mistakes if m.name == "the trap").function
     case = exercise.draw(torch.Generator().manual_seed(0), 8)
 

@@ -1,4 +1,4 @@
-"""The toy of exercises 04.2 to 04.4: one parameter a dimension.
+"""The toy of exercises 04.2 to 04.5: one parameter a dimension.
 
 x [N, D] is represented as h = tanh(θ ⊙ x), the head adds up what the mask lets through, and
 L(θ, w) is the mean over N of (Σ_i σ(w_i) h_i − y)².

@@ -1,4 +1,4 @@
-"""Exercise 04.5: the second term, exactly."""
+"""Exercise 04.6: the second term, exactly."""
 
 import torch
 from torch import Generator, Tensor
@@ -38,7 +38,7 @@ def draw(generator: Generator, size: int):
 
 
 exercise = Exercise(
-    id="04.5",
+    id="04.6",
     title="the second term, exactly",
     points=3,
     minutes=25,

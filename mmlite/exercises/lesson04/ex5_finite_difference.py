@@ -1,4 +1,4 @@
-"""Exercise 04.4: the second term by difference."""
+"""Exercise 04.5: the second term by difference."""
 
 import torch
 from torch import Generator, Tensor
@@ -25,7 +25,7 @@ def draw(generator: Generator, size: int):
 
 
 exercise = Exercise(
-    id="04.4",
+    id="04.5",
     title="the second term by difference",
     points=2,
     minutes=20,
