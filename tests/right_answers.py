@@ -88,6 +88,36 @@ def nt_xent_in_blocks(z1, z2, temperature):
     return 0.5 * (F.cross_entropy(first, own) + F.cross_entropy(second, own))
 
 
+def uniformity_by_loops(z, t):
+    u = [row / row.norm() for row in z]
+    pairs = [(i, j) for i in range(len(u)) for j in range(i)]
+    squared = torch.stack([(u[i] - u[j]).dot(u[i] - u[j]) for i, j in pairs])
+    return torch.exp(-t * squared).mean().log()
+
+
+def uniformity_by_products(z, t):
+    cosine = cosine_by_einsum(z, z)
+    above = torch.triu_indices(len(z), len(z), 1)
+    exponent = 2 * t * (cosine[above[0], above[1]] - 1)
+    return exponent.logsumexp(0) - math.log(len(exponent))
+
+
+def representation_by_centering(images):
+    places = torch.arange(images.shape[2], device=images.device, dtype=images.dtype)
+    rows = []
+    for image in images[:, 0]:
+        weight = image.sum().clamp(min=1e-6)
+        down, right = (image.sum(1) @ places / weight, image.sum(0) @ places / weight)
+        centered = image.roll((14 - round(float(down)), 14 - round(float(right))), (0, 1))
+        rows.append((centered + centered.flip(1)).flatten())
+    return torch.stack(rows)
+
+
+def representation_by_profiles(images):
+    brightness = images[:, 0]
+    return torch.cat([brightness.sum(axis).sort(1).values for axis in (1, 2)], 1)
+
+
 def correlation_by_numpy(z1, z2):
     dim = z1.shape[1]
     whole = np.corrcoef(z1.double().numpy(), z2.double().numpy(), rowvar=False)
@@ -133,6 +163,20 @@ def barlow_with_unbiased_deviation(z1, z2, off_diagonal):
 
 def none_if_constant(share, h):
     return torch.where(h.amax(0) > h.amin(0), share, 0)
+
+
+def dependence_of_squares(x, y):
+    x, y = (x - x.mean(1, keepdim=True)).square(), (y - y.mean(1, keepdim=True)).square()
+    x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
+    return ((x * y).sum(1) / (x.norm(dim=1) * y.norm(dim=1))).abs()
+
+
+def dependence_of_distances_from_the_middle(x, y):
+    def away(one):
+        return (one - one.median(1, keepdim=True).values).abs()
+
+    pairs = zip(away(x), away(y), strict=True)
+    return torch.stack([torch.corrcoef(torch.stack(pair))[0, 1].abs() for pair in pairs])
 
 
 def class_r2_by_scatter(h, labels):
@@ -376,6 +420,8 @@ RIGHT = {
         lambda n, t: torch.log(torch.tensor(2 * n - 1)),
         lambda n, t: -math.log(math.exp(1 / t) / ((2 * n - 1) * math.exp(1 / t))),
     ],
+    "01.7": [uniformity_by_loops, uniformity_by_products],
+    "01.8": [representation_by_centering, representation_by_profiles],
     "02.1": [correlation_by_numpy, correlation_by_loops],
     "02.2": [redundancy_by_loops, redundancy_by_subtraction],
     "02.3": [barlow_by_loops, barlow_with_unbiased_deviation],
@@ -387,6 +433,7 @@ RIGHT = {
         lambda dim, off: off * (dim**2 - dim),
         lambda dim, off: off * (torch.ones(dim, dim) - torch.eye(dim)).sum(),
     ],
+    "02.6": [dependence_of_squares, dependence_of_distances_from_the_middle],
     "03.1": [class_r2_by_scatter, class_r2_within],
     "03.2": [nuisance_by_lstsq, nuisance_by_normal_equations],
     "03.3": [top_mask_by_rank, top_mask_of_zeros_and_ones],

@@ -144,3 +144,28 @@ def _partner_left_out(z1, z2, temperature):
     hidden = torch.eye(2 * n, dtype=torch.bool, device=z.device)
     hidden[index, partner] = True
     return (similarity.masked_fill(hidden, -torch.inf).logsumexp(1) - positive).mean()
+
+
+@exercise.mistake(
+    "neighbors as partners",
+    "rows 2i and 2i + 1 are taken for partners here; the second views stand below all the first, "
+    "so the partner of row i is N rows further on.",
+)
+def _neighbors_as_partners(z1, z2, temperature):
+    z = torch.cat([z1, z2])
+    logits = cosine_similarity(z, z) / temperature
+    hidden = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    partner = torch.arange(len(z), device=z.device) ^ 1
+    return F.cross_entropy(logits.masked_fill(hidden, -torch.inf), partner)
+
+
+@exercise.mistake(
+    "softmax twice",
+    "the softmax is taken twice: F.cross_entropy takes logits and has a softmax of its own.",
+)
+def _softmax_twice(z1, z2, temperature):
+    z = torch.cat([z1, z2])
+    logits = cosine_similarity(z, z) / temperature
+    hidden = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    partner = torch.arange(len(z), device=z.device).roll(len(z1))
+    return F.cross_entropy(logits.masked_fill(hidden, -torch.inf).softmax(1), partner)

@@ -98,3 +98,12 @@ def _means(z1, z2, off_diagonal):
 def _not_squared(z1, z2, off_diagonal):
     C = correlate(z1, z2)
     return (1 - C.diagonal()).abs().sum() + off_diagonal * off_diagonal_entries(C).abs().sum()
+
+
+@exercise.mistake(
+    "half of the entries",
+    "only entries above the diagonal are summed; C is not symmetric, and all i ≠ j count.",
+)
+def _half_of_the_entries(z1, z2, off_diagonal):
+    C = correlate(z1, z2)
+    return (1 - C.diagonal()).square().sum() + off_diagonal * C.triu(1).square().sum()

@@ -102,3 +102,11 @@ def _same_batch(theta, w, x, y, outer_x, outer_y, lr):
 )
 def _of_the_mask(*case):
     return meta_gradient(*case) / mask_slope(case[1])
+
+
+@exercise.mistake(
+    "a step uphill",
+    "the virtual step goes up the loss here: θ′ = θ − lr · gradient.",
+)
+def _a_step_uphill(theta, w, x, y, outer_x, outer_y, lr):
+    return meta_gradient(theta, w, x, y, outer_x, outer_y, -lr)

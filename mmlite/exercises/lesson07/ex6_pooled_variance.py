@@ -74,3 +74,12 @@ def _around_plain_mean(counts, means, variances):
 )
 def _unbiased(counts, means, variances):
     return pooled_variance(counts, means, variances) * counts.sum() / (counts.sum() - 1)
+
+
+@exercise.mistake(
+    "a plain mean of the variances",
+    "this is the plain mean of the variances: weight them by their counts, and add what the means "
+    "differ by.",
+)
+def _plain_mean(counts, means, variances):
+    return variances.mean(0)
