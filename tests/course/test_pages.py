@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mmlite.course import notebooks
+from mmlite.exercises import all_exercises
 
 ROOT = Path(__file__).resolve().parents[2]
 MASTERS = sorted((ROOT / "solutions").glob("*.ipynb"))
@@ -74,3 +75,15 @@ def test_code_fits_on_the_page(path):
     for cell in notebooks.code_cells(notebooks.read_notebook(path)):
         for line in cell.source.splitlines():
             assert len(line) <= WIDEST_CODE, (cell.id, line)
+
+
+@EACH
+def test_the_readmes_row_says_what_the_lesson_says(path):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    row = next(line for line in readme.splitlines() if f"(lessons/{path.name})" in line)
+    seconds, count, minutes = map(
+        int, re.search(r"\| (\d+) s \| (\d+), about (\d+) min", row).groups()
+    )
+    declared = [e for e in all_exercises().values() if e.id.startswith(path.name[:2])]
+    assert seconds == int(re.search(r"\*\*Cost:\*\* about (\d+) s", texts(path)[0])[1])
+    assert (count, minutes) == (len(declared), sum(e.minutes for e in declared))
