@@ -41,8 +41,10 @@ def axes_of(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def legend_above(figure: Figure, columns: int = 2) -> None:
-    """Put a legend above the data, which lie anywhere."""
-    figure.legend(loc="outside upper left", ncols=columns)
+    """Put a legend above the data, which lie anywhere, and make room for it."""
+    legend = figure.legend(loc="outside upper left", ncols=columns)
+    rows = math.ceil(len(legend.get_texts()) / columns)
+    figure.set_figheight(figure.get_figheight() + 0.2 * rows)
 
 
 def _texts(**named: str) -> None:

@@ -220,3 +220,14 @@ def test_no_legend_lies_over_the_data(monkeypatch):
             for legend in figure.legends:
                 data, box = axes.get_window_extent(), legend.get_window_extent()
                 assert not data.overlaps(box)
+
+
+def test_no_label_of_an_axis_reaches_into_the_legend(monkeypatch):
+    seen = []
+    monkeypatch.setattr(plots, "Picture", lambda figure, alt: seen.append(figure))
+    six = {f"a series of some length, number {i}": [1, 2] for i in range(6)}
+    plots.lines([1, 2], six, "x", "accuracy of a linear probe", "six lines")
+    (figure,) = seen
+    figure.draw_without_rendering()
+    label = figure.axes[0].yaxis.label.get_window_extent()
+    assert not label.overlaps(figure.legends[0].get_window_extent())
