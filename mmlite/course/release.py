@@ -8,8 +8,8 @@ from typing import NamedTuple
 from mmlite.course.build import marker_in, stale
 from mmlite.course.notebooks import LessonError, find_lessons, read_notebook
 
-# What a student needs beside the lessons to run them; the library is what `pip install` takes.
-RELEASED = ("README.md", "LICENSE", "pyproject.toml", "environment.yml", "mmlite")
+# What a student needs beside the lessons to run and read them; `pip install` takes the library.
+RELEASED = ("README.md", "LICENSE", "pyproject.toml", "environment.yml", "docs", "mmlite")
 
 
 class Release(NamedTuple):

@@ -52,6 +52,18 @@ def test_a_release_holds_no_answers_hidden_tests_or_masters(tmp_path, name, caps
     assert "is there already" in capsys.readouterr().err
 
 
+def test_links_of_lessons_lead_to_what_is_handed_out(tmp_path):
+    target = tmp_path / "students"
+    release(ROOT, target)
+    for path in sorted((target / "lessons").glob("*.ipynb")):
+        cells = notebooks.read_notebook(path).cells
+        text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+        assert len(links) >= 5
+        for link in links:
+            assert (path.parent / link).exists(), (path.name, link)
+
+
 def answers(master: Path) -> list[bytes]:
     """Return the lines of a master's answers that are long enough to tell, as JSON has them."""
     found = []
