@@ -5,7 +5,8 @@ import re
 
 import pytest
 import torch
-from right_answers import RIGHT, none_if_constant
+from right_answers import RIGHT
+from right_answers.lesson03 import none_if_constant
 from torch.nn import functional as F
 
 from mmlite.exercises import AnswerError, all_exercises, check, find, grade, judge

@@ -19,7 +19,7 @@ def test_one_notebook_may_answer_two_lessons(tmp_path, box):
     record = json.loads((tmp_path / "out" / "grades.json").read_text())
     assert [e["lesson"] for e in record["students"]["ada"]["submissions"]] == ["01", "02"]
     assert record["students"]["ada"]["total"] == 4
-    assert len(record["exercises"]) == 11
+    assert len(record["exercises"]) == len(marking.exercises_of("01") + marking.exercises_of("02"))
 
 
 def test_an_answer_may_build_on_earlier_ones_its_own_or_the_courses(tmp_path, box):
@@ -66,10 +66,11 @@ def test_an_answer_may_build_on_earlier_ones_its_own_or_the_courses(tmp_path, bo
 @pytest.mark.parametrize("which", [0, 1], ids=["first way", "second way"])
 @pytest.mark.parametrize("lesson", sorted({exercise.id[:2] for exercise in EXERCISES}))
 def test_right_answers_written_differently_get_all_their_points(lesson, which, box):
-    helpers = Path(right_answers.__file__).read_text(encoding="utf-8")
+    written = right_answers.LESSONS[lesson]
+    helpers = Path(written.__file__).read_text(encoding="utf-8")
     answers = {}
     for exercise in marking.exercises_of(lesson):
-        name = right_answers.RIGHT[exercise.id][which].__name__
+        name = written.RIGHT[exercise.id][which].__name__
         if name != "<lambda>":  # a lambda's source is that of the whole table
             answers[exercise.id] = f"{exercise.function} = {name}"
     data = corpus.notebook(*answers.values(), helpers)
