@@ -119,12 +119,12 @@ def test_the_table_says_marks_lateness_and_failure(tmp_path, box):
         os.utime(source / f"{name}.ipynb", (stamp, stamp))
     assert run_class(source, out, box, wishes=batch.Wishes(due=noon)).late == 1
     rows = list(csv.reader(io.StringIO((out / "grades.csv").read_text(encoding="utf-8-sig"))))
-    ids = [f"01.{n}" for n in range(1, 7)]
+    ids = [f"01.{n}" for n in range(1, 9)]
     assert [row[:-1] for row in rows] == [
         ["student", "id", *ids, "total", "of", "late", "failed"],
-        ["ada", "", "1", "0", "0", "0", "2", "0", "3", "15", "no", "no"],
-        ["bob", "", "0", "0", "0", "0", "0", "2", "2", "15", "yes", "no"],
-        ["eve", "", *[""] * 6, "0", "15", "no", "yes"],
+        ["ada", "", "1", "0", "0", "0", "2", "0", "0", "0", "3", "21", "no", "no"],
+        ["bob", "", "0", "0", "0", "0", "0", "2", "0", "0", "2", "21", "yes", "no"],
+        ["eve", "", *[""] * 8, "0", "21", "no", "yes"],
     ]
     assert rows[1][-1].startswith("01.2: ")  # why exercise 01.2 earned nothing
     assert "not a notebook" in rows[3][-1]

@@ -37,7 +37,7 @@ def course(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("course")
     master = read_notebook(ROOT / "solutions" / f"{NAME}.ipynb")
     master.cells = [c for c in master.cells if c.id == "setup" or "nbgrader" in c.metadata]
-    assert len(master.cells) == 1 + 2 * 6
+    assert len(master.cells) == 1 + 2 * 8
     (folder / "solutions").mkdir()
     nbformat.write(master, folder / "solutions" / f"{NAME}.ipynb")
     return folder
@@ -95,7 +95,7 @@ def test_nbgrader_comes_to_the_same_marks(graded, tmp_path):
     }
     assert ours == theirs
     assert {name: sum(marks.values()) for name, marks in ours.items()} == {
-        "perfect": 15,
+        "perfect": 21,
         "empty": 0,
         "half": 8,
     }
@@ -103,4 +103,4 @@ def test_nbgrader_comes_to_the_same_marks(graded, tmp_path):
 
 def test_nbgraders_feedback_is_there(graded):
     page = (graded / "feedback" / "half" / "solutions" / f"{NAME}.html").read_text(encoding="utf-8")
-    assert re.search(r"Score:\s*8\.0\s*/\s*15\.0", page)
+    assert re.search(r"Score:\s*8\.0\s*/\s*21\.0", page)
