@@ -32,7 +32,7 @@ from classes import (
 from mmlite import cli
 from mmlite.cli.arguments import local_time
 from mmlite.course.notebooks import LessonError
-from mmlite.grading.host import batch
+from mmlite.grading.host import batch, marking
 from mmlite.grading.host.remote import GraderFault, Settings
 
 
