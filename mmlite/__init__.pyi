@@ -60,7 +60,13 @@ from mmlite.redundancy import (
     effective_rank as effective_rank,
     rankme as rankme,
 )
-from mmlite.statistics import holm as holm, paired_difference as paired_difference
+from mmlite.statistics import (
+    equivalence_test as equivalence_test,
+    holm as holm,
+    paired_difference as paired_difference,
+    power as power,
+    sign_flip_test as sign_flip_test,
+)
 from mmlite.support.devices import device as device
 from mmlite.training import Checkpointing as Checkpointing, fit as fit
 from mmlite.views import TwoViews as TwoViews

@@ -211,6 +211,31 @@ CASES = {
             "confidence": (*NUMBER, 0, 1),
         },
     ),
+    "statistics.sign_flip_test": (
+        {"a": [1.0, 2.0], "b": [1.0, 3.0], "alternative": "less"},
+        {
+            "a": (None, 3, "ab", [1.0], [1.0, None], [1.0, math.nan], H),
+            "b": (None, 3, "ab", [1.0], [True, False], [1.0, math.inf]),
+            "alternative": CHOICE,
+        },
+    ),
+    "statistics.equivalence_test": (
+        {"a": [1.0, 2.0], "b": [1.0, 3.0], "margin": 0.5},
+        {
+            "a": (None, 3, "ab", [1.0], [1.0, None], [1.0, math.nan], H),
+            "b": (None, 3, "ab", [1.0], [True, False], [1.0, math.inf]),
+            "margin": (*POSITIVE, math.inf),
+        },
+    ),
+    "statistics.power": (
+        {"effect": 0.5, "deviation": 1.0, "seeds": 5, "level": 0.05},
+        {
+            "effect": (*NUMBER, math.inf),
+            "deviation": (*POSITIVE, math.inf),
+            "seeds": (*WHOLE, 1),
+            "level": (*NUMBER, 0, 1),
+        },
+    ),
     "statistics.holm": (
         {"p_values": [0.1, 0.2]},
         {"p_values": (None, 3, "ab", [], [0.1, None], [0.1, 1.1], [-0.1], [math.nan], H)},
