@@ -53,3 +53,12 @@ def test_the_glossary_says_a_thing_once_and_in_a_line():
 def test_what_a_page_links_to_is_there(page):
     for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         assert link.startswith("https://") or (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_links_of_a_page_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+    for number in re.findall(r"arXiv[: ](\d{4}\.\d{5})", text):
+        assert f"[arXiv {number}](https://arxiv.org/abs/{number})" in text
