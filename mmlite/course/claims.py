@@ -15,6 +15,8 @@ from mmlite.support import checks
 
 HOLDS = "✓ claim: "
 FAILS = "✗ claim fails: "
+NEXT_LINE = "\n  "
+LONGEST = "-1.23e-45"  # that three digits take
 
 
 def claim(
@@ -48,9 +50,10 @@ def claim(
     bounds = [] if at_least is None else [f"≥ {at_least:g}"]
     bounds += [] if at_most is None else [f"≤ {at_most:g}"]
     said = f"{HOLDS if holds else FAILS}{statement}"
-    numbers = f"(must be {' and '.join(bounds)}; measured ≈ {float(value):.3g})"
-    fits = len(f"{said} {numbers}") <= WIDEST
-    print(f"{said} {numbers}" if fits else f"{said}\n  {numbers}")
+    numbers = f"(must be {' and '.join(bounds)}; measured ≈ "
+    # what another machine measures must not move the line's end
+    fits = len(f"{said} {numbers}{LONGEST})") <= WIDEST
+    print(f"{said}{' ' if fits else NEXT_LINE}{numbers}{float(value):.3g})")
 
 
 class Claim(NamedTuple):
@@ -93,11 +96,11 @@ def masked(text: str) -> str:
     - a comma, semicolon or bracket, and then a whole number of something where the row began with
       a fraction, as in "≈ 8.5, 8.9 (2 seeds)".
 
-    How many numbers there are is compared; how far apart they stand is not, for a longer number
-    takes more room.
+    How many numbers there are is compared; how far things stand apart is not, for a longer number
+    takes more room, and moves the name of its column.
     """
     first, *parts = re.split(r"[ \t]*≈", text)
-    return " ≈".join([first, *(_mask_row(part) for part in parts)])
+    return re.sub(r"[ \t]+", " ", " ≈".join([first, *(_mask_row(part) for part in parts)]))
 
 
 def _mask_row(text: str) -> str:

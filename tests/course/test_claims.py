@@ -48,6 +48,20 @@ def test_a_statement_is_one_line(statement):
         claim(statement, 1, at_least=0)
 
 
+@pytest.mark.parametrize("length", range(20, 85))
+def test_what_is_measured_moves_no_line(length, capsys):
+    shapes = set()
+    for value in (1.0, 0.123456, -1.23456e-45, 123456.0, math.inf, math.nan):
+        claim("a" * length, value, at_least=0.5)
+        printed = capsys.readouterr().out
+        shapes.add(printed.count("\n"))
+        assert all(len(line) <= 100 for line in printed.splitlines())
+        (found,) = read_claims(printed)
+        assert found.holds is (value >= 0.5)
+    # a claim that holds and one that fails differ by six letters
+    assert len(shapes) == 1 or 38 <= length <= 46
+
+
 def test_a_claim_without_a_bound_is_refused():
     with pytest.raises(ValueError, match="a claim needs a bound"):
         claim("birds fly", 1.0)
