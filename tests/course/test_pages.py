@@ -87,3 +87,10 @@ def test_the_readmes_row_says_what_the_lesson_says(path):
     declared = [e for e in all_exercises().values() if e.id.startswith(path.name[:2])]
     assert seconds == int(re.search(r"\*\*Cost:\*\* about (\d+) s", texts(path)[0])[1])
     assert (count, minutes) == (len(declared), sum(e.minutes for e in declared))
+
+
+@EACH
+def test_a_lesson_names_what_it_built_in_the_library(path):
+    last = texts(path)[-1]
+    assert "**In the library:**" in last
+    assert len(re.findall(r"\]\(\.\./mmlite/", last)) >= 5

@@ -8,6 +8,7 @@ from mmlite.exercises.lesson07 import (
     ex5_sums_gradient,
     ex6_pooled_variance,
     ex7_ring_seconds,
+    ex8_buckets,
 )
 from mmlite.exercises.lesson07.ex1_intensity import intensity
 from mmlite.exercises.lesson07.ex2_least_seconds import least_seconds
@@ -16,6 +17,7 @@ from mmlite.exercises.lesson07.ex4_best_step import best_step
 from mmlite.exercises.lesson07.ex5_sums_gradient import sums_gradient
 from mmlite.exercises.lesson07.ex6_pooled_variance import pooled_variance
 from mmlite.exercises.lesson07.ex7_ring_seconds import ring_seconds
+from mmlite.exercises.lesson07.ex8_buckets import buckets
 
 EXERCISES = (
     ex1_intensity.exercise,
@@ -25,11 +27,13 @@ EXERCISES = (
     ex5_sums_gradient.exercise,
     ex6_pooled_variance.exercise,
     ex7_ring_seconds.exercise,
+    ex8_buckets.exercise,
 )
 
 __all__ = [
     "EXERCISES",
     "best_step",
+    "buckets",
     "intensity",
     "least_seconds",
     "pooled_variance",
