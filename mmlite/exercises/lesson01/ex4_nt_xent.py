@@ -35,7 +35,15 @@ exercise = Exercise(
 
 
 def _nt_xent_variant(
-    z1, z2, temperature, diagonal_in=False, normalize=True, times=False, reduction="mean"
+    z1,
+    z2,
+    temperature,
+    diagonal_in=False,
+    normalize=True,
+    times=False,
+    reduction="mean",
+    neighbors=False,
+    softmax=False,
 ):
     z = torch.cat([z1, z2])
     z = F.normalize(z, dim=1) if normalize else z
@@ -44,8 +52,10 @@ def _nt_xent_variant(
         similarity = similarity.masked_fill(
             torch.eye(len(z), dtype=torch.bool, device=z.device), -torch.inf
         )
-    partner = torch.arange(len(z), device=z.device).roll(len(z1))
-    return F.cross_entropy(similarity, partner, reduction=reduction)
+    row = torch.arange(len(z), device=z.device)
+    partner = row ^ 1 if neighbors else row.roll(len(z1))
+    logits = similarity.softmax(1) if softmax else similarity
+    return F.cross_entropy(logits, partner, reduction=reduction)
 
 
 def _cross_view(z1, z2, temperature):
@@ -151,21 +161,13 @@ def _partner_left_out(z1, z2, temperature):
     "rows 2i and 2i + 1 are taken for partners here; the second views stand below all the first, "
     "so the partner of row i is N rows further on.",
 )
-def _neighbors_as_partners(z1, z2, temperature):
-    z = torch.cat([z1, z2])
-    logits = cosine_similarity(z, z) / temperature
-    hidden = torch.eye(len(z), dtype=torch.bool, device=z.device)
-    partner = torch.arange(len(z), device=z.device) ^ 1
-    return F.cross_entropy(logits.masked_fill(hidden, -torch.inf), partner)
+def _neighbors_as_partners(*case):
+    return _nt_xent_variant(*case, neighbors=True)
 
 
 @exercise.mistake(
     "softmax twice",
     "the softmax is taken twice: F.cross_entropy takes logits and has a softmax of its own.",
 )
-def _softmax_twice(z1, z2, temperature):
-    z = torch.cat([z1, z2])
-    logits = cosine_similarity(z, z) / temperature
-    hidden = torch.eye(len(z), dtype=torch.bool, device=z.device)
-    partner = torch.arange(len(z), device=z.device).roll(len(z1))
-    return F.cross_entropy(logits.masked_fill(hidden, -torch.inf).softmax(1), partner)
+def _softmax_twice(*case):
+    return _nt_xent_variant(*case, softmax=True)

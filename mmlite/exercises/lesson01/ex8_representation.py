@@ -8,12 +8,11 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from mmlite.data import load
-from mmlite.evaluation import knn_accuracy
 from mmlite.exercises.exercise import Exercise
 from mmlite.exercises.lesson01.ex3_two_views import two_views
+from mmlite.exercises.open_ended import UNREADABLE, accuracy_up_to, explaining, is_floats
 
 TEST, ENOUGH = 500, 0.58  # pixels read nudged images at 0.42 to 0.50, a spectrum at 0.72
-NO_TABLE, NOT_FINITE = -1.0, -2.0  # what is observed of an answer that cannot be read
 
 
 def representation(images: Tensor) -> Tensor:
@@ -46,34 +45,12 @@ def observe(
     """Return the kNN accuracy of an answer on nudged images, or `ENOUGH` if it is more."""
     seen, fresh = function(images), function(nudged)
     for h, given in ((seen, images), (fresh, nudged)):
-        if (
-            not isinstance(h, Tensor)
-            or h.dim() != 2
-            or not h.is_floating_point()
-            or h.is_meta
-            or len(h) != len(given)
-            or not h.shape[1]
-        ):
-            return torch.tensor(NO_TABLE)
+        if not is_floats(h) or h.dim() != 2 or len(h) != len(given) or not h.shape[1]:
+            return torch.tensor(UNREADABLE)
     seen, fresh = (h.detach().to(images) for h in (seen, fresh))
     if seen.shape[1] != fresh.shape[1]:
-        return torch.tensor(NO_TABLE)
-    if not bool(seen.isfinite().all() and fresh.isfinite().all()):
-        return torch.tensor(NOT_FINITE)
-    return torch.tensor(min(ENOUGH, knn_accuracy(seen, labels, fresh, truth)))
-
-
-def explain(observed: Tensor) -> str:
-    """Say what an answer reached, and what was asked."""
-    reached = float(observed)
-    if reached == NO_TABLE:
-        return "it must return one row of floats for each image, [N, D], with the same D each time"
-    if reached == NOT_FINITE:
-        return "the representation holds NaN or infinities: is something divided by 0?"
-    return (
-        f"kNN reads {reached:.2f} of the nudged images right, and {ENOUGH} is asked for (pixels: "
-        "0.47). What of an image stays as it is when it is shifted, or seen in a mirror?"
-    )
+        return torch.tensor(UNREADABLE)
+    return accuracy_up_to(ENOUGH, seen, labels, fresh, truth)
 
 
 exercise = Exercise(
@@ -91,7 +68,13 @@ exercise = Exercise(
     tolerance=1e-6,
     why_tolerance="what is compared is an accuracy, cut off at what is asked for",
     observe=observe,
-    explain=explain,
+    explain=explaining(
+        ENOUGH,
+        "kNN reads {reached:.2f} of the nudged images right, and {enough} is asked for (pixels: "
+        "0.47). What of an image stays as it is when it is shifted, or seen in a mirror?",
+        "it must return one row of floats for each image, [N, D], with the same D each time",
+        "the representation holds NaN or infinities: is something divided by 0?",
+    ),
 )
 
 

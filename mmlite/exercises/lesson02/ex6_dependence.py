@@ -7,9 +7,9 @@ import torch
 from torch import Generator, Tensor
 
 from mmlite.exercises.exercise import Exercise
+from mmlite.exercises.open_ended import NOT_FINITE, UNREADABLE, explaining, is_floats
 
 SAMPLES, ENOUGH = 200, 0.9  # how many of the pairs have to be ordered rightly
-NO_SCORES, NOT_FINITE = -1.0, -2.0  # what is observed of an answer that orders nothing
 
 
 def dependence(x: Tensor, y: Tensor) -> Tensor:
@@ -56,32 +56,14 @@ def draw(generator: Generator, size: int) -> tuple[Tensor, Tensor, Tensor]:
 def observe(function: Callable[..., Any], x: Tensor, y: Tensor, depend: Tensor) -> Tensor:
     """Return how often a dependent pair has the greater score than another, or `ENOUGH` if more."""
     scores = function(x, y)
-    if (
-        not isinstance(scores, Tensor)
-        or scores.shape != depend.shape
-        or not scores.is_floating_point()
-        or scores.is_meta
-    ):
-        return torch.tensor(NO_SCORES)
+    if not is_floats(scores) or scores.shape != depend.shape:
+        return torch.tensor(UNREADABLE)
     scores = scores.detach().to(x)
     if not bool(scores.isfinite().all()):
         return torch.tensor(NOT_FINITE)
     difference = scores[depend][:, None] - scores[~depend][None]
     right = (difference > 0).float().mean() + (difference == 0).float().mean() / 2
     return right.cpu().clamp(max=ENOUGH)
-
-
-def explain(observed: Tensor) -> str:
-    """Say what an answer reached, and what was asked."""
-    reached = float(observed)
-    if reached == NO_SCORES:
-        return "it must return one float for each of the K pairs, [K]"
-    if reached == NOT_FINITE:
-        return "there are NaN or infinities among the scores: is something divided by 0?"
-    return (
-        f"a dependent pair has the greater score in {reached:.2f} of the comparisons, and {ENOUGH} "
-        "is asked for (tossing a coin: 0.5). What of y changes with x, if not its mean?"
-    )
 
 
 exercise = Exercise(
@@ -99,7 +81,13 @@ exercise = Exercise(
     tolerance=1e-6,
     why_tolerance="what is compared is a share of comparisons, cut off at what is asked for",
     observe=observe,
-    explain=explain,
+    explain=explaining(
+        ENOUGH,
+        "a dependent pair has the greater score in {reached:.2f} of the comparisons, and {enough} "
+        "is asked for (tossing a coin: 0.5). What of y changes with x, if not its mean?",
+        "it must return one float for each of the K pairs, [K]",
+        "there are NaN or infinities among the scores: is something divided by 0?",
+    ),
 )
 
 

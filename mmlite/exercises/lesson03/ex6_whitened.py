@@ -7,6 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from mmlite.exercises.exercise import Exercise
+from mmlite.exercises.open_ended import is_floats
 from mmlite.whitening import fit_whitening
 
 
@@ -32,7 +33,7 @@ def observe(function: Callable[..., Any], train_h: Tensor, test_h: Tensor, shrin
     So a covariance that is divided by N − 1 is as right as one that is divided by N.
     """
     got = function(train_h, test_h, shrinkage)
-    if not isinstance(got, Tensor) or not got.is_floating_point() or got.is_meta:
+    if not is_floats(got):
         return got
     return got * got.numel() ** 0.5 / got.norm()
 

@@ -6,13 +6,12 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from mmlite.evaluation import knn_accuracy
 from mmlite.exercises.exercise import Exercise
+from mmlite.exercises.open_ended import UNREADABLE, accuracy_up_to, explaining, is_floats
 from mmlite.whitening import fit_whitening
 
 CLASSES, SIGNAL, LOUD, QUIET = 4, 4, 6, 2
 ENOUGH = 0.9  # what features must read as; unchanged they read at 0.5 to 0.7
-NO_MATRIX, NOT_FINITE = -1.0, -2.0  # what is observed of an answer that cannot be read through
 
 
 def pair_map(h1: Tensor, h2: Tensor) -> Tensor:
@@ -55,33 +54,12 @@ def observe(
 ) -> Tensor:
     """Return the kNN accuracy through an answer's map, or `ENOUGH` if it is more than that."""
     matrix = function(h1, h2)
-    if (
-        not isinstance(matrix, Tensor)
-        or matrix.dim() != 2
-        or not matrix.is_floating_point()
-        or matrix.is_meta
-        or not matrix.shape[1]
-        or len(matrix) != h1.shape[1]
-    ):
-        return torch.tensor(NO_MATRIX)
+    width = h1.shape[1]
+    if not is_floats(matrix) or matrix.dim() != 2 or len(matrix) != width or not matrix.shape[1]:
+        return torch.tensor(UNREADABLE)
     matrix, mean = matrix.detach().to(h1), h1.mean(0)
     seen, fresh = (h1 - mean) @ matrix, (test_h - mean) @ matrix
-    if not bool(seen.isfinite().all() and fresh.isfinite().all()):
-        return torch.tensor(NOT_FINITE)
-    return torch.tensor(min(ENOUGH, knn_accuracy(seen, labels, fresh, test_labels)))
-
-
-def explain(observed: Tensor) -> str:
-    """Say what an answer reached, and what was asked."""
-    reached = float(observed)
-    if reached == NO_MATRIX:
-        return "it must return one float matrix [D, E], D the width of h1 and h2"
-    if reached == NOT_FINITE:
-        return "features times this matrix are NaN or infinite: is something divided by 0?"
-    return (
-        f"through this map kNN reads {reached:.2f} of the hidden images right, and {ENOUGH} is "
-        "asked for. What do h1 and h2 differ in, and in which directions is it loud?"
-    )
+    return accuracy_up_to(ENOUGH, seen, labels, fresh, test_labels)
 
 
 exercise = Exercise(
@@ -100,12 +78,14 @@ exercise = Exercise(
     why_tolerance="what is compared is an accuracy, cut off at what is asked for; a right answer "
     "reaches 0.94 or more",
     observe=observe,
-    explain=explain,
+    explain=explaining(
+        ENOUGH,
+        "through this map kNN reads {reached:.2f} of the hidden images right, and {enough} is "
+        "asked for. What do h1 and h2 differ in, and in which directions is it loud?",
+        "it must return one float matrix [D, E], D the width of h1 and h2",
+        "features times this matrix are NaN or infinite: is something divided by 0?",
+    ),
 )
-
-
-def _standard(h1: Tensor) -> Tensor:
-    return torch.diag(1 / h1.std(0))
 
 
 @exercise.mistake(
@@ -122,7 +102,7 @@ def _unchanged(h1, h2):
     "directions.",
 )
 def _axes_alone(h1, h2):
-    return _standard(h1)
+    return torch.diag(1 / h1.std(0))
 
 
 @exercise.mistake(

@@ -8,9 +8,9 @@ from torch import Generator, Tensor
 
 from mmlite.exercises.exercise import Exercise
 from mmlite.exercises.lesson07.draws import draw_between
+from mmlite.exercises.open_ended import UNREADABLE, explaining
 
 ENOUGH = 1.2  # how many times the best time is good enough
-NO_BUCKETS = 0.0  # what is observed of an answer that is none
 
 
 def buckets(sizes: Tensor, ready: Tensor, latency: float, bandwidth: float) -> Tensor:
@@ -81,24 +81,9 @@ def observe(function: Callable[..., Any], *case) -> Tensor:
         or bucket.is_complex()
         or bool((bucket[1:].long() < bucket[:-1].long()).any())
     ):
-        return torch.tensor(NO_BUCKETS)
+        return torch.tensor(UNREADABLE)
     taken = finished(bucket.to(sizes.device).long(), *case)
     return torch.tensor(max(ENOUGH, taken / best(*case)), dtype=torch.float64)
-
-
-def explain(observed: Tensor) -> str:
-    """Say what an answer reached, and what was asked."""
-    reached = float(observed)
-    if reached == NO_BUCKETS:
-        return (
-            "it must return whole numbers [M], one for each gradient, that never fall: gradients "
-            "go in the order in which they are made"
-        )
-    return (
-        f"the last message is through after {reached:.2f} times the least time, and {ENOUGH} is "
-        "asked for. What does the link do while the backward pass goes on? How often do you pay "
-        "the latency?"
-    )
 
 
 exercise = Exercise(
@@ -116,7 +101,14 @@ exercise = Exercise(
     tolerance=1e-6,
     why_tolerance="what is compared is a ratio of times, cut off at what is asked for",
     observe=observe,
-    explain=explain,
+    explain=explaining(
+        ENOUGH,
+        "the last message is through after {reached:.2f} times the least time, and {enough} is "
+        "asked for. What does the link do while the backward pass goes on? How often do you pay "
+        "the latency?",
+        "it must return whole numbers [M], one for each gradient, that never fall: gradients go "
+        "in the order in which they are made",
+    ),
 )
 
 
