@@ -12,15 +12,17 @@ order of the images, the views and the labels that are known.
 """
 
 import argparse
+from functools import partial
 
 import torch
 from common import save, summarize
+from redundancy import train
 from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
 import mmlite
-from mmlite import TwoViews, encode, fit, nt_xent, projector, small_conv
+from mmlite import TwoViews, encode, nt_xent, small_conv
 from mmlite.evaluation import few_label_accuracy, knn_accuracy, linear_probe_accuracy
 
 DEVICE = mmlite.device()
@@ -32,19 +34,11 @@ VIEWS = TwoViews(crop=(0.4, 1.0), jitter=0.4)
 PLAIN = TwoViews(crop=(0.4, 1.0), jitter=0.0, gray=0.0)
 
 
-def train(images, seed: int, temperature: float = TAU, batch_size: int = BATCH, views=VIEWS):
-    """Return an encoder and its head."""
-    torch.manual_seed(seed)
-    encoder = small_conv(images.images.shape[1], 128)
-    head = projector(128, 256, 64)
-    model = nn.Sequential(encoder, head).to(DEVICE)
-
-    def loss(model, batch, generator):
-        x1, x2 = views(batch, generator)
-        return nt_xent(*model(torch.cat([x1, x2])).chunk(2), temperature)
-
-    fit(model, loss, images, epochs=EPOCHS, batch_size=batch_size, seed=seed, progress=False)
-    return model.eval()
+def simclr(images, seed: int, temperature: float = TAU, batch_size: int = BATCH, views=VIEWS):
+    """Return an encoder trained by NT-Xent, and its head."""
+    losses = [partial(nt_xent, temperature=temperature)]
+    model = train(images, losses, seed, views=views, epochs=EPOCHS, batch_size=batch_size)
+    return nn.Sequential(model.encoder, model.heads[0])
 
 
 @torch.no_grad()
@@ -94,21 +88,21 @@ def supervised(seen, fresh, seed: int) -> float:
 
 def one_seed(seed: int, seen, fresh) -> dict[str, float]:
     """Return every figure of one seed by its name."""
-    figures = {}
-    for temperature in TEMPERATURES:
-        model = train(seen, seed, temperature)
-        for name, value in read(model, seen, fresh).items():
-            figures[f"τ = {temperature}: {name}"] = value
-        if temperature == TAU:
-            usual = model
-    figures["push on the own class"] = own_class_push(usual, fresh, seed)
-    for batch in BATCHES:
-        model = usual if batch == BATCH else train(seen, seed, batch_size=batch)
-        for name, value in read(model, seen, fresh).items():
-            figures[f"batch {batch}: {name}"] = value
+    usual = simclr(seen, seed)
+    of_usual = read(usual, seen, fresh)
+    readings = {f"τ = {TAU}": of_usual, f"batch {BATCH}": of_usual}
+    for temperature in set(TEMPERATURES) - {TAU}:
+        readings[f"τ = {temperature}"] = read(simclr(seen, seed, temperature), seen, fresh)
+    for batch in set(BATCHES) - {BATCH}:
+        readings[f"batch {batch}"] = read(simclr(seen, seed, batch_size=batch), seen, fresh)
     planted = [mmlite.plant_background(s, 0.25).to(DEVICE) for s in (seen, fresh)]
-    for name, value in read(train(planted[0], seed, views=PLAIN), *planted).items():
-        figures[f"shortcut: {name}"] = value
+    readings["shortcut"] = read(simclr(planted[0], seed, views=PLAIN), *planted)
+    figures = {
+        f"{setting}: {name}": value
+        for setting, of_it in readings.items()
+        for name, value in of_it.items()
+    }
+    figures["push on the own class"] = own_class_push(usual, fresh, seed)
     torch.manual_seed(seed)
     untrained = small_conv(1, 128).to(DEVICE).eval()
     kinds = {
@@ -133,20 +127,14 @@ def claims() -> dict[str, tuple[str, str]]:
                 f"{world}: {reader} of z",
                 f"{world}: {reader} of h",
             )
-    for temperature in TEMPERATURES:
-        for reader in ("kNN of h", "probe of h"):
-            if temperature != TAU:
-                pairs[f"{reader}, τ = {temperature} − {TAU}"] = (
-                    f"τ = {temperature}: {reader}",
-                    f"τ = {TAU}: {reader}",
-                )
-    for batch in BATCHES:
-        for reader in ("kNN of h", "probe of h"):
-            if batch != BATCH:
-                pairs[f"{reader}, batch {batch} − {BATCH}"] = (
-                    f"batch {batch}: {reader}",
-                    f"batch {BATCH}: {reader}",
-                )
+    for setting, usual, values in (("τ =", TAU, TEMPERATURES), ("batch", BATCH, BATCHES)):
+        for value in values:
+            for reader in ("kNN of h", "probe of h"):
+                if value != usual:
+                    pairs[f"{reader}, {setting} {value} − {usual}"] = (
+                        f"{setting} {value}: {reader}",
+                        f"{setting} {usual}: {reader}",
+                    )
     for known in LABELS:
         for other in ("pixels", "untrained"):
             pairs[f"{known} labels a class, trained − {other}"] = (

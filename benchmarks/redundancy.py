@@ -43,7 +43,15 @@ class Heads(nn.Module):
         return [head(h) for head in self.heads]
 
 
-def train(images, losses, seed: int, width: int = 64, views: TwoViews = VIEWS, epochs: int = 8):
+def train(
+    images,
+    losses,
+    seed: int,
+    width: int = 64,
+    views: TwoViews = VIEWS,
+    epochs: int = 8,
+    batch_size: int = 128,
+):
     """Return a model trained on the sum of its heads' losses."""
     torch.manual_seed(seed)
     model = Heads(width, len(losses), images.images.shape[1]).to(DEVICE)
@@ -54,7 +62,7 @@ def train(images, losses, seed: int, width: int = 64, views: TwoViews = VIEWS, e
         return sum(one(*pair) for one, pair in zip(losses, pairs, strict=True))
 
     if epochs:
-        fit(model, loss, images, epochs=epochs, batch_size=128, seed=seed, progress=False)
+        fit(model, loss, images, epochs=epochs, batch_size=batch_size, seed=seed, progress=False)
     return model.eval()
 
 

@@ -49,8 +49,7 @@ def paired_difference(a: Sequence[float], b: Sequence[float], confidence: float 
     confidence = checks.real("confidence", confidence, above=0, below=1)
     from scipy import stats  # here, because it takes seconds
 
-    mean = float(difference.mean())
-    error = float(difference.std()) / len(difference) ** 0.5
+    mean, error = _mean_and_error(difference)
     reach = float(stats.t.ppf((1 + confidence) / 2, len(difference) - 1)) * error
     return Interval(mean, mean - reach, mean + reach)
 
@@ -118,7 +117,7 @@ def equivalence_test(a: Sequence[float], b: Sequence[float], margin: float) -> f
     margin = checks.real("margin", margin, above=0)
     from scipy import stats  # here, because it takes seconds
 
-    mean, error = float(difference.mean()), float(difference.std()) / len(difference) ** 0.5
+    mean, error = _mean_and_error(difference)
     nearest = margin - abs(mean)  # the end of the margin that is harder to exclude
     if error == 0:
         return 0.0 if nearest > 0 else 1.0
@@ -189,6 +188,11 @@ def _differences(a: Sequence[float], b: Sequence[float]) -> Tensor:
     if len(a) != len(b) or len(a) < 2:
         raise ValueError(f"a and b need the same length of at least 2, got {len(a)} and {len(b)}")
     return torch.tensor(a, dtype=torch.float64) - torch.tensor(b, dtype=torch.float64)
+
+
+def _mean_and_error(difference: Tensor) -> tuple[float, float]:
+    """Return the mean of differences [n] and its standard error."""
+    return float(difference.mean()), float(difference.std()) / len(difference) ** 0.5
 
 
 def _numbers(name: str, values: Sequence[float]) -> list[float]:

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmlite.evaluation import alike, check_features, frozen
+from mmlite.evaluation import check_features, frozen
 from mmlite.support import checks
+from mmlite.support.scaling import over_largest
 
 
 class Whitening(NamedTuple):
@@ -41,8 +42,8 @@ class Whitening(NamedTuple):
                 f"h must be float [N, {len(self.mean)}] on {self.mean.device}, as the features "
                 f"that the whitening was fitted to, got {checks.described(h)}"
             )
-        _, h = alike("h", self.mean[None], h)
-        return (h - self.mean.to(h.dtype)) @ self.matrix.to(h.dtype)
+        dtype = torch.promote_types(self.mean.dtype, h.dtype)
+        return (h.to(dtype) - self.mean.to(dtype)) @ self.matrix.to(dtype)
 
 
 @frozen
@@ -82,9 +83,10 @@ def fit_whitening(train_h: Tensor, shrinkage: float = 0.01) -> Whitening:
     dtype = torch.promote_types(train_h.dtype, torch.float32)
     # MPS has neither float64 nor eigenvectors
     h = (train_h.cpu() if train_h.device.type == "mps" else train_h).double()
-    largest = h.abs().amax().clamp(min=torch.finfo(h.dtype).tiny)
-    mean = (h / largest).mean(0)  # squares neither overflow nor vanish at this scale
-    centered = h / largest - mean
+    largest = h.abs().amax()
+    scaled = over_largest(h, largest)
+    mean = scaled.mean(0)
+    centered = scaled - mean
     variance, directions = torch.linalg.eigh(centered.T @ centered / len(h))
     variance = variance.clamp(min=0)
     rounding = 8 * torch.finfo(dtype).eps  # of the features as they were given

@@ -60,6 +60,12 @@ def _mapping(name: str, value: Mapping, empty: bool = False) -> None:
         raise checks.wrong(name, "a mapping with at least one entry", value)
 
 
+def _references(named: Mapping[str, float]) -> dict[str, float]:
+    """Return the numbers at which a line is to stand, by its name in the legend."""
+    _mapping("references", named, empty=True)
+    return {name: checks.real("references", value) for name, value in named.items()}
+
+
 def _numbers(name: str, values: Sequence[float]) -> list[float]:
     """Return the numbers of a list, tuple, array or tensor; NaN leaves a gap in a line."""
     listed = values.tolist() if hasattr(values, "tolist") else values
@@ -177,8 +183,7 @@ def histogram(
         ValueError: an argument is another thing, or a value is NaN or infinite.
     """
     _texts(xlabel=xlabel, alt=alt, title=title)
-    _mapping("references", references, empty=True)
-    references = {name: checks.real("references", value) for name, value in references.items()}
+    references = _references(references)
     with mpl.rc_context(LOOK):
         figure, axes = axes_of(5.5, 2.8)
         axes.hist(array("values", values), bins=30, color=COLORS[5], edgecolor="white")
@@ -365,9 +370,7 @@ def bars(
     _mapping("values", values)
     _texts(ylabel=ylabel, alt=alt)
     values = {name: checks.real("values", value) for name, value in values.items()}
-    references = {} if references is None else references
-    _mapping("references", references, empty=True)
-    references = {name: checks.real("references", value) for name, value in references.items()}
+    references = _references({} if references is None else references)
     errors = None if errors is None else _numbers("errors", errors)
     if errors is not None and len(errors) != len(values):
         raise ValueError(f"errors must have {len(values)} numbers, one per bar, got {len(errors)}")
