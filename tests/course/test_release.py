@@ -7,6 +7,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import links
 import nbformat
 import pytest
 from masters import ANSWER, CHECK, write
@@ -58,10 +59,8 @@ def test_links_of_lessons_lead_to_what_is_handed_out(tmp_path):
     for path in sorted((target / "lessons").glob("*.ipynb")):
         cells = notebooks.read_notebook(path).cells
         text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-        links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
-        assert len(links) >= 5
-        for link in links:
-            assert (path.parent / link).exists(), (path.name, link)
+        assert len(links.local(text)) >= 5
+        assert links.leading_nowhere(text, path.parent) == []
 
 
 def answers(master: Path) -> list[bytes]:

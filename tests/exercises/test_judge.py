@@ -277,7 +277,7 @@ def test_an_unknown_exercise_is_refused_with_the_list():
         check("99.9", print)
 
 
-def test_the_trap_of_04_5_is_what_torch_does_where_it_has_it():
+def test_the_trap_of_04_6_is_what_torch_does_where_it_has_it():
     """The mistake is written out so that it stays one; torch 2.15 makes it by itself."""
     exercise = find("04.6")
     trap = next(m for m in exercise.mistakes if m.name == "the trap").function
