@@ -10,11 +10,6 @@ from mmlite import contrastive
 from mmlite.exercises.exercise import Exercise
 
 
-def uniformity(z: Tensor, t: float) -> Tensor:
-    """Return log of the mean of e^(−t · squared distance) over pairs of unit vectors, a scalar."""
-    return contrastive.uniformity(z, t)
-
-
 def draw(generator: Generator, size: int) -> tuple[Tensor, float]:
     t = 0.5 + 1.5 * float(torch.rand((), generator=generator))
     return 1 + 2 * torch.randn(size, 3, generator=generator), round(t, 2)
@@ -27,7 +22,7 @@ exercise = Exercise(
     minutes=20,
     difficulty=3,
     function="my_uniformity",
-    reference=uniformity,
+    reference=contrastive.uniformity,
     home="mmlite.uniformity",
     draw=draw,
     sizes=(2, 4, 10),
