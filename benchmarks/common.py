@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from mmlite.course.notebooks import machine
 from mmlite.statistics import paired_difference
+from mmlite.support.devices import machine
 
 RESULTS = Path(__file__).with_name("results")
 

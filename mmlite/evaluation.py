@@ -214,6 +214,7 @@ def few_label_accuracy(
     draws: int = 5,
     seed: int = 0,
     weight_decay: float = 1e-2,
+    standardize: bool = True,
 ) -> float:
     """Return the linear probe's test accuracy when only a few labels of each class are known.
 
@@ -229,6 +230,7 @@ def few_label_accuracy(
         draws: random choices to average over.
         seed: seeds the choices.
         weight_decay: as for `linear_probe_accuracy`; more by default, since there is less data.
+        standardize: as for `linear_probe_accuracy`.
 
     Returns:
         The mean share of test images classified right, 0..1.
@@ -260,7 +262,7 @@ def few_label_accuracy(
         known = known.to(train_h.device)
         accuracies.append(
             linear_probe_accuracy(
-                train_h[known], train_labels[known], test_h, test_labels, weight_decay
+                train_h[known], train_labels[known], test_h, test_labels, weight_decay, standardize
             )
         )
     return sum(accuracies) / draws

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import platform
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -145,19 +143,6 @@ def _interruptible(client: NotebookClient) -> Iterator[None]:
         if getattr(client, "_async_cleanup_kernel_future", None) is not None:
             raise KeyboardInterrupt from error
         raise
-
-
-def machine() -> str:
-    """Return the processor, its cores and torch's version: where a time was measured."""
-    import torch
-
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = re.findall(r"^model name\s*: (.*)$", cpuinfo.read_text(), flags=re.MULTILINE)
-        model = names[0].strip() if names else model
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{model}, {os.cpu_count()} cores{gpu}, torch {torch.__version__.split('+')[0]}"
 
 
 def lesson_names(course: Path) -> dict[str, str]:

@@ -73,6 +73,7 @@ class Recipe:
     )
     crop: float = _number(0.2, "smallest share of an image that a view keeps", above=0, most=1)
     jitter: float = _number(0.4, "strength of the views' color jitter", most=2)
+    gray: float = _number(0.2, "probability that a view is made gray", most=1)
     temperature: float = _number(0.2, "τ of NT-Xent", above=0)
     redundancy_weight: float = _number(0.02, "α, the weight of Barlow Twins in joint and metamask")
     off_diagonal: float = _number(0.05, "λ of Barlow Twins")

@@ -12,66 +12,27 @@ entry.
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, Field, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from mmlite import distributed
-from mmlite.contrastive import nt_xent
-from mmlite.data import ImageSet, load, plant_background
 from mmlite.distributed.batch_norm import convert_sync_batchnorm
-from mmlite.encoders import encode, projector, resnet18, small_conv
+from mmlite.encoders import encode
 from mmlite.evaluation import knn_accuracy, linear_probe_accuracy
 from mmlite.experiments.log import Log
+from mmlite.experiments.parts import Parts, build, channels_of, check_recipe, images_of
 from mmlite.experiments.recipes import METHODS, SCHEDULES, Recipe
-from mmlite.metamask import DimensionalMask, LookaheadMetaMask, MaskTrainer, MetaMask
-from mmlite.redundancy import barlow_twins
 from mmlite.support import checks
 from mmlite.support.devices import device
 from mmlite.support.errors import first_line
-from mmlite.training import Checkpointing, History, Loss, fit
+from mmlite.training import Checkpointing, History, fit
 from mmlite.training.checkpoints import CheckpointError, exists, load_checkpoint
-from mmlite.views import TwoViews
 
 CHECKPOINT, LOG = "last.pt", "log.jsonl"
 PREFIX = "recipe."  # of a recipe's fields in a checkpoint's description
-
-
-@dataclass
-class Parts:
-    """What a method trains, on one device.
-
-    Attributes:
-        encoder: from [N, C, H, W] to h [N, D].
-        model: what `fit` trains.
-        loss: for `fit`.
-        trainer: what moves the mask in training, or None if the method learns none.
-    """
-
-    encoder: nn.Module
-    model: nn.Module
-    loss: Loss
-    trainer: MaskTrainer | None = None
-
-    @property
-    def mask(self) -> DimensionalMask | None:
-        """The mask that the method learned so far, or None if it learns none."""
-        return self.trainer and self.trainer.mask
-
-    @property
-    def hooks(self) -> dict[str, Any]:
-        """The hooks that `fit` has to be given."""
-        if self.trainer is None:
-            return {}
-        return {"before_step": self.trainer.before_step, "after_step": self.trainer.after_step}
-
-    @property
-    def extra_state(self) -> dict[str, MaskTrainer]:
-        """What a checkpoint has to hold beside the model."""
-        return {} if self.trainer is None else {"trainer": self.trainer}
 
 
 @dataclass(frozen=True)
@@ -114,88 +75,6 @@ class Run:
     def table(self) -> str:
         """Return the accuracies as lines of text."""
         return self.accuracies.table()
-
-
-def build(
-    recipe: Recipe,
-    method: str,
-    schedule: str = "paper",
-    seed: int = 0,
-    channels: int = 3,
-    where: torch.device | str = "cpu",
-) -> Parts:
-    """Return the networks, loss and hooks of a method; the seed draws the first weights.
-
-    Args:
-        recipe: of `mmlite.experiments.recipes`.
-        method: "simclr", "barlow-twins", "joint" or "metamask".
-        schedule: of "metamask": "paper" or "lookahead".
-        seed: of the first weights.
-        channels: C, the images' channels.
-        where: the device.
-
-    Raises:
-        ValueError: an unknown method or schedule.
-    """
-    check_recipe(recipe)
-    method = checks.choice("method", method, METHODS)
-    schedule = checks.choice("schedule", schedule, SCHEDULES)
-    channels, where = checks.whole("channels", channels, 1), checks.device("where", where)
-    torch.manual_seed(checks.seed(seed))
-    encoder = {"small_conv": small_conv, "resnet18": resnet18}[recipe.encoder](channels, recipe.dim)
-    heads = [
-        projector(recipe.dim, recipe.hidden, recipe.projection).to(where)
-        for _ in range(1 if method in ("simclr", "barlow-twins") else 2)
-    ]
-    encoder.to(where)
-    views = TwoViews(crop=(recipe.crop, 1.0), jitter=recipe.jitter)
-
-    def contrastive(z1: Tensor, z2: Tensor) -> Tensor:
-        return nt_xent(z1, z2, recipe.temperature)
-
-    def redundancy(z1: Tensor, z2: Tensor) -> Tensor:
-        return barlow_twins(z1, z2, recipe.off_diagonal)
-
-    if len(heads) == 1:
-        of_views = contrastive if method == "simclr" else redundancy
-
-        def loss(model: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
-            return of_views(*model(torch.cat(views(images, generator))).chunk(2))
-
-        return Parts(encoder, nn.Sequential(encoder, heads[0]), loss)
-    mask = DimensionalMask(recipe.dim).to(where)
-    lookahead = method == "metamask" and schedule == "lookahead"
-    trainer = (LookaheadMetaMask if lookahead else MetaMask)(
-        encoder,
-        *heads,
-        mask,
-        torch.optim.Adam(mask.parameters(), recipe.mask_learning_rate),
-        views,
-        redundancy_weight=recipe.redundancy_weight,
-        contrastive_loss=contrastive,
-        redundancy_loss=redundancy,
-        **({} if lookahead else {"virtual_lr": recipe.virtual_lr}),
-    )
-    if method == "joint":  # its mask stays at 1/2 everywhere
-        return Parts(encoder, trainer.model, trainer.loss)
-    return Parts(encoder, trainer.model, trainer.loss, trainer)
-
-
-def check_recipe(recipe: Recipe) -> None:
-    """Raise a ValueError unless it is a `Recipe`."""
-    checks.instance("recipe", recipe, Recipe, "a Recipe, for instance RECIPES['cifar10']")
-
-
-def images_of(recipe: Recipe, split: str, download: bool = False) -> ImageSet:
-    """Return a recipe's images on the CPU, before their backgrounds if it plants them.
-
-    Raises:
-        DataError: they are missing or damaged.
-    """
-    check_recipe(recipe)
-    size = recipe.images if split == recipe.split else None
-    images = load(recipe.data, split, size=size, download=download)
-    return images if recipe.background is None else plant_background(images, recipe.background)
 
 
 def train(
@@ -327,7 +206,7 @@ def evaluate(checkpoint: str | Path, tell: Callable[[str], None] = lambda line: 
     found = load_checkpoint(path / CHECKPOINT if path.is_dir() else path)
     described = found.description
     try:
-        recipe = Recipe(**{one.name: described[f"{PREFIX}{one.name}"] for one in fields(Recipe)})
+        recipe = Recipe(**{one.name: _described(one, described) for one in fields(Recipe)})
         method, schedule, seed = (described[name] for name in ("method", "schedule", "seed"))
     except KeyError as error:
         raise CheckpointError(
@@ -350,6 +229,18 @@ def evaluate(checkpoint: str | Path, tell: Callable[[str], None] = lambda line: 
     named = method if schedule is None else f"{method} ({schedule})"
     tell(f"{recipe.name}, {named}, seed {seed}, after {steps:,} steps")
     return accuracies(recipe, parts, seed)
+
+
+def _described(one: Field, description: dict[str, Any]) -> Any:
+    """Return a recipe's field as a checkpoint describes it.
+
+    An older one than the field has its default.
+
+    Raises:
+        KeyError: there is neither.
+    """
+    name = f"{PREFIX}{one.name}"
+    return description[name] if one.default is MISSING else description.get(name, one.default)
 
 
 def accuracies(recipe: Recipe, parts: Parts, seed: int = 0) -> Accuracies:
@@ -389,9 +280,3 @@ def describe(recipe: Recipe, method: str, schedule: str, seed: int) -> dict[str,
         "schedule": schedule if method == "metamask" else None,
         "seed": seed,
     }
-
-
-def channels_of(recipe: Recipe) -> int:
-    """Return C: fashion is gray unless it stands before a background."""
-    check_recipe(recipe)
-    return 1 if recipe.data.startswith("fashion") and recipe.background is None else 3

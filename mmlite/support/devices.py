@@ -1,6 +1,9 @@
 """Where to work: the GPU that is there, or what `MMLITE_DEVICE` says."""
 
 import os
+import platform
+import re
+from pathlib import Path
 
 import torch
 
@@ -26,3 +29,14 @@ def device() -> torch.device:
         return checks.device("MMLITE_DEVICE", wanted)
     except ValueError as error:
         raise ValueError(f"{error}; set it to cpu, cuda, cuda:0 or mps, or unset it") from error
+
+
+def machine() -> str:
+    """Return the processor, its cores and torch's version: where a time was measured."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = re.findall(r"^model name\s*: (.*)$", cpuinfo.read_text(), flags=re.MULTILINE)
+        model = names[0].strip() if names else model
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{model}, {os.cpu_count()} cores{gpu}, torch {torch.__version__.split('+')[0]}"

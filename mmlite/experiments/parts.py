@@ -1,0 +1,153 @@
+"""What a recipe's method trains: its images, views, networks, loss and hooks."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmlite.contrastive import nt_xent
+from mmlite.data import ImageSet, load, plant_background
+from mmlite.encoders import projector, resnet18, small_conv
+from mmlite.experiments.recipes import METHODS, SCHEDULES, Recipe
+from mmlite.metamask import DimensionalMask, LookaheadMetaMask, MaskTrainer, MetaMask
+from mmlite.metamask.gradient import GRADIENT_METHODS
+from mmlite.redundancy import barlow_twins
+from mmlite.support import checks
+from mmlite.training import Loss
+from mmlite.views import TwoViews
+
+
+@dataclass
+class Parts:
+    """What a method trains, on one device.
+
+    Attributes:
+        encoder: from [N, C, H, W] to h [N, D].
+        model: what `fit` trains.
+        loss: for `fit`.
+        trainer: what moves the mask in training, or None if the method learns none.
+    """
+
+    encoder: nn.Module
+    model: nn.Module
+    loss: Loss
+    trainer: MaskTrainer | None = None
+
+    @property
+    def mask(self) -> DimensionalMask | None:
+        """The mask that the method learned so far, or None if it learns none."""
+        return self.trainer and self.trainer.mask
+
+    @property
+    def hooks(self) -> dict[str, Any]:
+        """The hooks that `fit` has to be given."""
+        if self.trainer is None:
+            return {}
+        return {"before_step": self.trainer.before_step, "after_step": self.trainer.after_step}
+
+    @property
+    def extra_state(self) -> dict[str, MaskTrainer]:
+        """What a checkpoint has to hold beside the model."""
+        return {} if self.trainer is None else {"trainer": self.trainer}
+
+
+def build(
+    recipe: Recipe,
+    method: str,
+    schedule: str = "paper",
+    seed: int = 0,
+    channels: int = 3,
+    where: torch.device | str = "cpu",
+    *,
+    gradient: str = "exact",
+    outer_views: TwoViews | None = None,
+) -> Parts:
+    """Return the networks, loss and hooks of a method; the seed draws the first weights.
+
+    Args:
+        recipe: of `mmlite.experiments.recipes`.
+        method: "simclr", "barlow-twins", "joint" or "metamask".
+        schedule: of "metamask": "paper" or "lookahead".
+        seed: of the first weights.
+        channels: C, the images' channels.
+        where: the device.
+        gradient: of "metamask" with schedule "paper": how `meta_gradient` is computed.
+        outer_views: likewise: the views by which the mask is judged, by default those of training.
+
+    Raises:
+        ValueError: an unknown method, schedule or gradient.
+    """
+    check_recipe(recipe)
+    method = checks.choice("method", method, METHODS)
+    schedule = checks.choice("schedule", schedule, SCHEDULES)
+    gradient = checks.choice("gradient", gradient, GRADIENT_METHODS)
+    channels, where = checks.whole("channels", channels, 1), checks.device("where", where)
+    torch.manual_seed(checks.seed(seed))
+    encoder = {"small_conv": small_conv, "resnet18": resnet18}[recipe.encoder](channels, recipe.dim)
+    heads = [
+        projector(recipe.dim, recipe.hidden, recipe.projection).to(where)
+        for _ in range(1 if method in ("simclr", "barlow-twins") else 2)
+    ]
+    encoder.to(where)
+    views = views_of(recipe)
+
+    def contrastive(z1: Tensor, z2: Tensor) -> Tensor:
+        return nt_xent(z1, z2, recipe.temperature)
+
+    def redundancy(z1: Tensor, z2: Tensor) -> Tensor:
+        return barlow_twins(z1, z2, recipe.off_diagonal)
+
+    if len(heads) == 1:
+        of_views = contrastive if method == "simclr" else redundancy
+
+        def loss(model: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
+            return of_views(*model(torch.cat(views(images, generator))).chunk(2))
+
+        return Parts(encoder, nn.Sequential(encoder, heads[0]), loss)
+    mask = DimensionalMask(recipe.dim).to(where)
+    lookahead = method == "metamask" and schedule == "lookahead"
+    step = {"virtual_lr": recipe.virtual_lr, "method": gradient, "outer_views": outer_views}
+    trainer = (LookaheadMetaMask if lookahead else MetaMask)(
+        encoder,
+        *heads,
+        mask,
+        torch.optim.Adam(mask.parameters(), recipe.mask_learning_rate),
+        views,
+        redundancy_weight=recipe.redundancy_weight,
+        contrastive_loss=contrastive,
+        redundancy_loss=redundancy,
+        **({} if lookahead else step),
+    )
+    if method == "joint":  # its mask stays at 1/2 everywhere
+        return Parts(encoder, trainer.model, trainer.loss)
+    return Parts(encoder, trainer.model, trainer.loss, trainer)
+
+
+def views_of(recipe: Recipe) -> TwoViews:
+    """Return the views that a recipe trains on."""
+    check_recipe(recipe)
+    return TwoViews(crop=(recipe.crop, 1.0), jitter=recipe.jitter, gray=recipe.gray)
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raise a ValueError unless it is a `Recipe`."""
+    checks.instance("recipe", recipe, Recipe, "a Recipe, for instance RECIPES['cifar10']")
+
+
+def images_of(recipe: Recipe, split: str, download: bool = False) -> ImageSet:
+    """Return a recipe's images on the CPU, before their backgrounds if it plants them.
+
+    Raises:
+        DataError: they are missing or damaged.
+    """
+    check_recipe(recipe)
+    size = recipe.images if split == recipe.split else None
+    images = load(recipe.data, split, size=size, download=download)
+    return images if recipe.background is None else plant_background(images, recipe.background)
+
+
+def channels_of(recipe: Recipe) -> int:
+    """Return C: fashion is gray unless it stands before a background."""
+    check_recipe(recipe)
+    return 1 if recipe.data.startswith("fashion") and recipe.background is None else 3
