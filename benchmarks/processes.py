@@ -23,7 +23,8 @@ from common import save
 
 from mmlite import distributed
 from mmlite.distributed import batch_norm
-from mmlite.experiments import costs, runs
+from mmlite.experiments import costs
+from mmlite.experiments.parts import build, images_of
 from mmlite.experiments.recipes import RECIPES, Recipe
 from mmlite.training import fit
 
@@ -42,7 +43,7 @@ SMALL, LARGE = 2**10, 2**24  # bytes, for latency and bandwidth
 
 def steps(recipe: Recipe, epochs: int) -> list[dict[str, float]]:
     """Return for each step of a run its seconds, and its exchanges' seconds, number and bytes."""
-    parts = runs.build(recipe, "joint")
+    parts = build(recipe, "joint")
     batch_norm.convert_sync_batchnorm(parts.model)
     found, all_reduce = [], dist.all_reduce
     now = {"seconds": 0.0, "exchanging": 0.0, "messages": 0, "bytes": 0}
@@ -60,7 +61,7 @@ def steps(recipe: Recipe, epochs: int) -> list[dict[str, float]]:
         now.update(seconds=ended, exchanging=0.0, messages=0, bytes=0)
 
     dist.all_reduce = timed
-    images = runs.images_of(recipe, "train")
+    images = images_of(recipe, "train")
     fit(
         parts.model,
         parts.loss,
@@ -111,7 +112,7 @@ def measure(recipe: Recipe, epochs: int) -> dict[str, float]:
         mp.spawn(together, (recipe, epochs, folder), nprocs=2)
         found = torch.load(Path(folder) / "found.pt")
     (latency, bandwidth), two = found["link"], found["steps"]
-    model = runs.build(recipe, "joint").model
+    model = build(recipe, "joint").model
     channels = [
         m.num_features
         for m in model.modules()

@@ -37,7 +37,7 @@ from views import lightly_transform
 
 import mmlite
 from mmlite.data import ImageSet
-from mmlite.experiments import runs
+from mmlite.experiments.parts import build
 from mmlite.experiments.recipes import RECIPES, Recipe
 from mmlite.training.memory import kept_memory
 
@@ -59,7 +59,7 @@ def autocast() -> torch.autocast:
 
 def floor(recipe: Recipe, side: int, steps: int):
     """Return the encoder's forward and backward alone, as many times as an epoch has steps."""
-    encoder = runs.build(recipe, "simclr", where=DEVICE).encoder
+    encoder = build(recipe, "simclr", where=DEVICE).encoder
     parameters = list(encoder.parameters())
     x = torch.rand(2 * recipe.batch_size, 3, side, side, device=DEVICE)
     gradient = torch.randn(2 * recipe.batch_size, recipe.dim, device=DEVICE)
@@ -76,7 +76,7 @@ def floor(recipe: Recipe, side: int, steps: int):
 
 def ours(recipe: Recipe, images: ImageSet, method: str = "simclr", schedule: str = "paper", **more):
     """Return an epoch of `fit`, as `mmlite train` calls it."""
-    parts = runs.build(recipe, method, schedule, where=DEVICE)
+    parts = build(recipe, method, schedule, where=DEVICE)
     options = {"batch_size": recipe.batch_size, "precision": PRECISION} | parts.hooks | more
     options = {"epochs": 1, "progress": False} | options
     return partial(mmlite.fit, parts.model, parts.loss, images, **options)
@@ -98,7 +98,7 @@ class Pictures(Dataset):
 
 def lightly(recipe: Recipe, images: ImageSet, side: int):
     """Return an epoch of lightly's SimCLR."""
-    encoder = runs.build(recipe, "simclr", where=DEVICE).encoder
+    encoder = build(recipe, "simclr", where=DEVICE).encoder
     head = SimCLRProjectionHead(recipe.dim, recipe.hidden, recipe.projection).to(DEVICE)
     model, criterion = nn.Sequential(encoder, head), NTXentLoss(recipe.temperature)
     optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate)

@@ -24,14 +24,14 @@ SLOW = {
     *("test_tangents.py", "test_trainer.py", "test_update.py"),
     *("test_compile.py", "test_processes.py", "test_resume.py"),
     *("test_fit.py", "test_kinds.py", "test_checkpoints.py", "test_memory.py"),
-    *("test_runs.py", "test_costs.py"),
+    *("test_runs.py", "test_costs.py", "test_arms.py", "test_run.py"),
     *("test_build.py", "test_lessons.py", "test_notebooks.py", "test_release.py"),
     *("test_judge.py", "test_mutants.py", "test_random_views.py"),
     *("test_batch.py", "test_container.py", "test_isolation.py", "test_marking.py"),
     *("test_nbgrader.py", "test_notebook.py", "test_remote.py", "test_selfcheck.py"),
     *("test_styles.py", "test_side_by_side.py"),
     *("test_cli_command_line.py", "test_cli_grade.py", "test_cli_lab.py", "test_cli_lessons.py"),
-    *("test_cli_pipes.py", "test_cli_train.py"),
+    *("test_cli_pipes.py", "test_cli_study.py", "test_cli_train.py"),
 }
 
 

@@ -14,7 +14,7 @@ from pretend import DEVICE, WAITS, Pretend
 
 import mmlite
 from mmlite import data, training
-from mmlite.experiments import runs
+from mmlite.experiments.parts import build
 from mmlite.experiments.recipes import RECIPES
 from mmlite.metamask.gradient import GRADIENT_METHODS
 from mmlite.training import watch
@@ -49,7 +49,7 @@ def trained(method: str, schedule: str, precision: str, device: torch.device) ->
             precision=precision,
             progress=False,
         )
-        parts = runs.build(RECIPE, method, schedule, where=device)
+        parts = build(RECIPE, method, schedule, where=device)
 
         def saved() -> training.Checkpointing:
             return training.Checkpointing(
@@ -63,14 +63,14 @@ def trained(method: str, schedule: str, precision: str, device: torch.device) ->
         try:
             run(parts.model, parts.loss, on_epoch=stop, checkpoint=saved(), **parts.hooks)
         except KeyboardInterrupt:
-            parts = runs.build(RECIPE, method, schedule, seed=1, where=device)
+            parts = build(RECIPE, method, schedule, seed=1, where=device)
         history = run(parts.model, parts.loss, checkpoint=saved(), **parts.hooks)
     return history.loss + ([] if parts.mask is None else parts.mask.entries.tolist())
 
 
 def waits(method: str, schedule: str, batch_size: int, spoilt: bool = False) -> dict[str, int]:
     """Return what an epoch waits for."""
-    parts = runs.build(RECIPE, method, schedule, where=DEVICE)
+    parts = build(RECIPE, method, schedule, where=DEVICE)
 
     def looking(model, images, generator):
         value = parts.loss(model, images, generator)

@@ -8,6 +8,7 @@ import importlib
 import inspect
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from torch import nn
 import mmlite
 from mmlite.course import plots
 from mmlite.data import ImageSet
-from mmlite.experiments import costs, recipes, runs
+from mmlite.experiments import costs, parts, recipes
 from mmlite.mask_study import MaskStudy
 
 TENSOR = torch.ones(3)
@@ -61,6 +62,7 @@ NOT_READ = {"train_h": MATRIX, "train_labels": LABELS, "test_h": MATRIX, "test_l
 LABELED = (None, 3, H, (H,), (H, Y, Y), "ab")
 VIEWS = {"z1": H, "z2": H}
 NO_VIEWS = {"z1": MATRIX, "z2": (*MATRIX, torch.ones(5, 4))}
+PROTOCOL = Path(__file__).parents[1] / "benchmarks" / "trial" / "protocol.toml"
 RECIPE = recipes.RECIPES["fashion-laptop"].replace(images=64, batch_size=32, dim=8, epochs=1)
 NO_RECIPE = (None, "cifar10", {"epochs": 3}, recipes.Recipe)
 DRAWN = {"alt": "alt", "xlabel": "x", "ylabel": "y"}
@@ -190,13 +192,14 @@ CASES = {
         {**NOT_READ, "weight_decay": (*POSITIVE, math.inf), "standardize": FLAG},
     ),
     "evaluation.few_label_accuracy": (
-        {**READ, "per_class": 1, "draws": 1, "seed": 0, "weight_decay": 0.1},
+        {**READ, "per_class": 1, "draws": 1, "seed": 0, "weight_decay": 0.1, "standardize": True},
         {
             **NOT_READ,
             "per_class": (*WHOLE, 0, 4),
             "draws": (*WHOLE, 0),
             "seed": SEED,
             "weight_decay": POSITIVE,
+            "standardize": FLAG,
         },
     ),
     "whitening.fit_whitening": (
@@ -431,7 +434,7 @@ CASES = {
             ),
             **dict.fromkeys(
                 (
-                    *("weight_decay", "warmup", "jitter", "redundancy_weight"),
+                    *("weight_decay", "warmup", "jitter", "gray", "redundancy_weight"),
                     *("off_diagonal", "virtual_lr"),
                 ),
                 (*NUMBER, -1, math.inf),
@@ -439,7 +442,7 @@ CASES = {
         },
     ),
     "recipes.numbers": ({}, {}),
-    "runs.build": (
+    "parts.build": (
         {"recipe": RECIPE, "method": "simclr"},
         {
             "recipe": NO_RECIPE,
@@ -448,8 +451,11 @@ CASES = {
             "seed": SEED,
             "channels": (*WHOLE, 0),
             "where": DEVICE,
+            "gradient": CHOICE,
+            "outer_views": (3, "x"),
         },
     ),
+    "parts.views_of": ({"recipe": RECIPE}, {"recipe": NO_RECIPE}),
     "runs.train": (
         {"recipe": RECIPE, "method": "simclr"},
         {
@@ -463,12 +469,12 @@ CASES = {
         },
     ),
     "runs.evaluate": ({"checkpoint": "x"}, {"checkpoint": (*PATH, None), "tell": FUNCTION}),
-    "runs.images_of": (
+    "parts.images_of": (
         {"recipe": RECIPE, "split": "test"},
         {"recipe": NO_RECIPE, "split": (*TEXT, "valid"), "download": FLAG},
     ),
     "runs.accuracies": (
-        {"recipe": RECIPE, "parts": runs.build(RECIPE, "simclr"), "seed": 0},
+        {"recipe": RECIPE, "parts": parts.build(RECIPE, "simclr"), "seed": 0},
         {"recipe": NO_RECIPE, "parts": (None, 3, nn.ReLU()), "seed": SEED},
     ),
     "metamask.DimensionalMask": (
@@ -545,6 +551,34 @@ CASES = {
         {"rows": {"a": {"b": 1.0}}, "form": ".3f"},
         {"rows": (*MAPPING, {"a": 1.0}, {"a": {"b": None}}), "form": (*TEXT, "s")},
     ),
+    "forest.forest": (
+        {
+            "differences": {"a": (0.0, -1.0, 1.0)},
+            "xlabel": "x",
+            "alt": "alt",
+            "margin": 1.0,
+            "shown": 1,
+        },
+        {
+            "differences": (*MAPPING, {"a": 1.0}, {"a": (None, 0.0, 1.0)}),
+            "xlabel": TEXT,
+            "alt": TEXT,
+            "margin": (True, "x", math.nan, TENSOR, 0),
+            "shown": (*WHOLE, 2),
+        },
+    ),
+    "protocol_file.read_protocol": ({"path": "x"}, {"path": (None, 3)}),
+    "run.run_study": (
+        {"protocol": PROTOCOL, "folder": "x"},
+        {
+            "protocol": (None, 3),
+            "folder": (None, 3),
+            "jobs": (*WHOLE, 0),
+            "only": ("nobody", ["nobody"], [3]),
+            "progress": FLAG,
+        },
+    ),
+    "devices.machine": ({}, {}),
     "claims.claim": (
         {"statement": "x", "value": 1.0, "at_least": 0.0, "at_most": 2.0},
         {
@@ -563,25 +597,27 @@ INNER = {
     "metamask.MaskTrainer",
     *("training.TrainingError", "training.CheckpointError", "training.History"),
     *("plots.array", "plots.axes_of", "plots.legend_above", "recipes.is_whole"),
-    *("data.check_image_set", "views.check_range", "views.triangle"),
+    *("protocol_file.ProtocolError", "data.check_image_set", "views.check_range", "views.triangle"),
     *("encoders.ChannelsLast", "encoders.uncompiled", "contrastive.check_pair"),
     *("contrastive.check_temperature", "contrastive.check_finite", "contrastive.NotFiniteError"),
     *("evaluation.frozen", "evaluation.vote", "evaluation.topk", "evaluation.check_features"),
     *("evaluation.check_labeled", "evaluation.alike", "whitening.Whitening", "statistics.Interval"),
     *("mask_study.MaskStudy", "mask_study.SplitGain", "costs.Cost", "costs.MachineLimits"),
-    *("costs.LayerTime", "costs.Calls", "runs.Parts", "runs.Accuracies", "runs.Run"),
-    *("runs.describe", "runs.channels_of", "runs.check_recipe", "claims.Claim"),
+    *("costs.LayerTime", "costs.Calls", "parts.Parts", "runs.Accuracies", "runs.Run"),
+    *("runs.describe", "parts.channels_of", "parts.check_recipe", "claims.Claim"),
     "claims.read_claims",
 }
 MODULES = (
     *("devices", "data", "views", "encoders", "contrastive", "redundancy", "evaluation"),
     *("whitening", "statistics", "confounders", "mask_study"),
-    *("costs", "picture", "plots", "tables", "widgets", "recipes", "runs", "claims"),
+    *("costs", "picture", "plots", "forest", "tables", "widgets", "recipes", "parts", "runs"),
+    *("claims", "protocol_file", "run"),
     *("metamask", "training"),
 )
 HOMES = {
-    **dict.fromkeys(("costs", "recipes", "runs"), "experiments."),
-    **dict.fromkeys(("picture", "plots", "tables", "widgets", "claims"), "course."),
+    **dict.fromkeys(("costs", "recipes", "parts", "runs"), "experiments."),
+    **dict.fromkeys(("protocol_file", "run"), "experiments.study."),
+    **dict.fromkeys(("picture", "plots", "forest", "tables", "widgets", "claims"), "course."),
     "devices": "support.",
 }
 LATER = {"check"}  # what a student hands in is told in a line, see tests/exercises/test_judge.py

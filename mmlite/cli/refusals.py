@@ -23,6 +23,7 @@ def in_sentences(command: Command, stopped: str | None = None) -> Command:
 
         from mmlite.data import DataError
         from mmlite.distributed import ProcessError
+        from mmlite.experiments.study.lines import ResultsWarning, StudyError
         from mmlite.training import TrainingError
         from mmlite.training.checkpoints import CheckpointError, CheckpointWarning, WriteError
 
@@ -36,13 +37,15 @@ def in_sentences(command: Command, stopped: str | None = None) -> Command:
             show = warnings.showwarning
 
             def show_ours(message, category, *where) -> None:
-                say(message) if category is CheckpointWarning else show(message, category, *where)
+                say(message) if category in ours else show(message, category, *where)
 
-            warnings.simplefilter("always", CheckpointWarning)
+            ours = (CheckpointWarning, ResultsWarning)
+            for kind in ours:
+                warnings.simplefilter("always", kind)
             warnings.showwarning = show_ours
             try:
                 return command(options)
-            except (TrainingError, WriteError) as error:
+            except (TrainingError, WriteError, StudyError) as error:
                 say(error)
                 return 1
             except (ValueError, CheckpointError, DataError) as error:

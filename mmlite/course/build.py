@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmlite.course.notebooks import LessonError, execute, machine, read_notebook
+from mmlite.course.notebooks import LessonError, execute, read_notebook
+from mmlite.support.devices import machine
 from mmlite.support.files import replacing
 
 if TYPE_CHECKING:  # `mmlite bench` does without notebooks' packages

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from mmlite.support import checks
+from mmlite.support.columns import aligned
 
 WIDEST = 90  # characters that a notebook's page shows without scrolling
 
@@ -37,10 +38,7 @@ def table(rows: Mapping[str, Mapping[str, float]], form: str = ".3f") -> None:
     for name, row in rows.items():
         cells = [_written(row[column], column, form) if column in row else "" for column in columns]
         lines.append([name, *cells])
-    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
-    for first, *rest in lines:
-        cells = (f"{cell:>{width}}" for cell, width in zip(rest, widths[1:], strict=True))
-        text = "  ".join([f"{first:{widths[0]}}", *cells]).rstrip()
+    for text in aligned(lines):
         if len(text) > WIDEST:
             raise ValueError(
                 f"a row of {len(text)} characters is wider than a page, which shows {WIDEST}: "

@@ -82,6 +82,8 @@ def build(
     method = checks.choice("method", method, METHODS)
     schedule = checks.choice("schedule", schedule, SCHEDULES)
     gradient = checks.choice("gradient", gradient, GRADIENT_METHODS)
+    if outer_views is not None:
+        checks.function("outer_views", outer_views, "views, for instance a TwoViews")
     channels, where = checks.whole("channels", channels, 1), checks.device("where", where)
     torch.manual_seed(checks.seed(seed))
     encoder = {"small_conv": small_conv, "resnet18": resnet18}[recipe.encoder](channels, recipe.dim)

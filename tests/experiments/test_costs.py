@@ -15,8 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmlite.distributed import batch_norm
 from mmlite.encoders import projector, resnet18, small_conv
 from mmlite.exercises import find
-from mmlite.experiments import costs, runs
+from mmlite.experiments import costs
 from mmlite.experiments.costs import Cost, MachineLimits
+from mmlite.experiments.parts import build, images_of
 from mmlite.experiments.recipes import RECIPES
 from mmlite.training import fit
 
@@ -195,7 +196,7 @@ RECIPE = RECIPES["fashion-laptop"].replace(
 
 def counted(rank: int, sizes: list[int]) -> dict:
     """Return the numbers in each all-reduce of the second step of a joint run."""
-    parts = runs.build(RECIPE, "joint")
+    parts = build(RECIPE, "joint")
     batch_norm.convert_sync_batchnorm(parts.model)
     numbers, starts, all_reduce = [], [], dist.all_reduce
 
@@ -208,7 +209,7 @@ def counted(rank: int, sizes: list[int]) -> dict:
         return parts.loss(*arguments)
 
     dist.all_reduce = spy
-    images = runs.images_of(RECIPE, "train")
+    images = images_of(RECIPE, "train")
     fit(parts.model, loss, images, epochs=2, batch_size=10, progress=False)
     return {
         "numbers": numbers[starts[2] : starts[3]],

@@ -7,7 +7,7 @@ import several
 import torch
 
 from mmlite.evaluation import knn_accuracy
-from mmlite.experiments import runs
+from mmlite.experiments import parts as of_parts, runs
 from mmlite.experiments.log import Log
 from mmlite.experiments.recipes import RECIPES
 from mmlite.training import run
@@ -54,7 +54,7 @@ def test_each_method_trains_and_its_checkpoint_says_the_same(tmp_path, method, s
 
 def test_the_table_holds_what_the_readers_say(tmp_path):
     run = runs.train(SMALL, "metamask", tmp_path, progress=False)
-    train_set, test_set = (runs.images_of(SMALL, split) for split in ("train", "test"))
+    train_set, test_set = (of_parts.images_of(SMALL, split) for split in ("train", "test"))
     encoder = run.parts.encoder.eval()
     with torch.no_grad():
         h, fresh = (encoder(images.images.float() / 255) for images in (train_set, test_set))
@@ -197,21 +197,21 @@ def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
 
 def test_the_seed_draws_the_first_weights():
     first, same, other = (
-        runs.build(SMALL, "simclr", seed=seed).model.state_dict()["1.0.weight"]
+        of_parts.build(SMALL, "simclr", seed=seed).model.state_dict()["1.0.weight"]
         for seed in (0, 0, 1)
     )
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
     with pytest.raises(ValueError, match="method must be one of simclr, barlow-twins"):
-        runs.build(SMALL, "byol")
+        of_parts.build(SMALL, "byol")
     with pytest.raises(ValueError, match="schedule must be one of paper, lookahead"):
-        runs.build(SMALL, "metamask", "fast")
+        of_parts.build(SMALL, "metamask", "fast")
 
 
 def test_gray_garments_have_one_channel():
-    assert runs.channels_of(SMALL) == 3
+    assert of_parts.channels_of(SMALL) == 3
     plain = SMALL.replace(background=None)
-    assert runs.images_of(plain, "train").images.shape[1] == runs.channels_of(plain) == 1
+    assert of_parts.images_of(plain, "train").images.shape[1] == of_parts.channels_of(plain) == 1
 
 
 @pytest.mark.gpu
@@ -228,7 +228,7 @@ def test_each_method_trains_on_a_gpu_and_goes_on(tmp_path, monkeypatch, method, 
 
 def test_a_checkpoint_whose_weights_do_not_fit_its_recipe_is_refused(tmp_path):
     description = runs.describe(SMALL, "simclr", "paper", 0)
-    parts = runs.build(SMALL.replace(hidden=SMALL.hidden + 1), "simclr")
+    parts = of_parts.build(SMALL.replace(hidden=SMALL.hidden + 1), "simclr")
     for state in ({"kept": {"model": parts.model.state_dict()}, "step": 1}, {}):
         save_checkpoint(tmp_path / "last.pt", state, description)
         with pytest.raises(CheckpointError, match="other weights than its recipe's network"):

@@ -12,7 +12,14 @@ from filelock import FileLock, Timeout
 
 from mmlite.experiments.study.cells import STAGES, Cell, Results
 from mmlite.experiments.study.protocol import Protocol
+from mmlite.experiments.study.protocol_file import read_protocol
 from mmlite.support.files import replacing
+
+PROTOCOL = "protocol.toml"
+
+
+class StudyError(RuntimeError):
+    """A study was stopped on its way; the results so far are on the disk."""
 
 
 class ResultsError(ValueError):
@@ -64,14 +71,15 @@ def file_of(folder: Path, stage: str) -> Path:
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+def writing(folder: Path, protocol: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """Yield a function that adds a line to a folder's results; nobody else writes there meanwhile.
 
-    Damaged lines are put aside first, in a file beside.
+    Damaged lines are put aside first, in a file beside. A copy of the protocol goes along.
 
     Raises:
         OSError: the folder cannot be written.
-        ResultsError: another study is running there.
+        ProtocolError: the folder's protocol is damaged.
+        ResultsError: another study is running there, or the folder is that of another protocol.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "study.lock")
@@ -82,11 +90,22 @@ def writing(folder: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
             f"another study is running in {folder}; wait until it ends, or give another folder"
         ) from None
     try:
+        _keep_protocol(protocol, folder / PROTOCOL)
         for stage in STAGES:
             _put_damaged_aside(file_of(folder, stage))
         yield lambda line: _append(folder, line)
     finally:
         lock.release()
+
+
+def _keep_protocol(given: Path, kept: Path) -> None:
+    if not kept.exists():
+        kept.write_bytes(given.read_bytes())
+    elif read_protocol(given).checksum != read_protocol(kept).checksum:
+        raise ResultsError(
+            f"{kept.parent} is the folder of another protocol: {kept.name} there differs from "
+            f"{given}; give another folder"
+        )
 
 
 def _append(folder: Path, line: Mapping[str, Any]) -> None:
@@ -102,23 +121,31 @@ def _put_damaged_aside(path: Path) -> None:
     damaged = [text for text in texts if _parsed(text) is None]
     if not damaged:
         return
-    with path.with_suffix(".damaged").open("a", encoding="utf-8") as aside:
-        aside.writelines(text + "\n" for text in damaged)
+    aside = path.with_suffix(".damaged")
+    with aside.open("a", encoding="utf-8") as file:
+        file.writelines(text.rstrip("\n") + "\n" for text in damaged)
     with replacing(path) as draft:
-        sound = (text + "\n" for text in texts if text not in damaged)
-        draft.write_text("".join(sound), encoding="utf-8")
+        draft.write_text("".join(t for t in texts if t not in damaged), encoding="utf-8")
+    warnings.warn(
+        f"{path} has {len(damaged)} damaged {'line' if len(damaged) == 1 else 'lines'}, kept in "
+        f"{aside.name}; what is missing is run again",
+        ResultsWarning,
+        stacklevel=2,
+    )
 
 
 def _texts(path: Path) -> list[str]:
-    """Return a file's lines; one that is not ended is damaged even if it can be read."""
+    """Return a file's lines with their ends; the last one may have none."""
     if not path.exists():
         return []
-    *whole, rest = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    return [*whole, rest + "…"] if rest else whole
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return list(file)
 
 
 def _parsed(text: str) -> dict[str, Any] | None:
-    """Return a line of the results, or None if it is none."""
+    """Return a line of the results, or None if it is none; without its end it may be cut."""
+    if not text.endswith("\n"):
+        return None
     try:
         line = json.loads(text)
         Cell.of(line)

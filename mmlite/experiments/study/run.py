@@ -14,18 +14,14 @@ import torch
 
 from mmlite.experiments.study.arms import run_cell
 from mmlite.experiments.study.cells import Cell, Results
-from mmlite.experiments.study.lines import read_results, writing
-from mmlite.experiments.study.protocol import Protocol
+from mmlite.experiments.study.lines import StudyError, read_results, writing
+from mmlite.experiments.study.protocol_file import read_protocol
 from mmlite.support import checks
 from mmlite.support.progress import progress_bar
 
 
-class StudyError(RuntimeError):
-    """A process of the study was killed; the results so far are on the disk."""
-
-
 def run_study(
-    protocol: Protocol,
+    protocol: str | Path,
     folder: str | Path,
     *,
     jobs: int = 1,
@@ -38,8 +34,8 @@ def run_study(
     a kill the same call goes on with what is missing.
 
     Args:
-        protocol: as `read_protocol` returns.
-        folder: for the results, `tuning.jsonl` and `main.jsonl`.
+        protocol: the file, for `read_protocol`.
+        folder: for the results, `tuning.jsonl` and `main.jsonl`, and a copy of the protocol.
         jobs: how many runs side by side, each in a process of its own.
         only: the arms to run, and those that they need; by default all.
         progress: show a progress bar with the time left.
@@ -47,18 +43,19 @@ def run_study(
     Raises:
         DataError: images are missing or damaged.
         OSError: the folder cannot be written.
+        ProtocolError: the protocol cannot be read or run.
         ResultsError: the folder holds results of another protocol, or another study is running
             there.
         StudyError: a process was killed, for want of memory, say.
         ValueError: an argument is out of its range, or the data set has too few images.
     """
-    checks.instance("protocol", protocol, Protocol, "a Protocol, as read_protocol returns")
+    path, read = checks.path("protocol", protocol), read_protocol(protocol)
     folder, jobs = checks.path("folder", folder), checks.whole("jobs", jobs, 1)
     progress = checks.flag("progress", progress)
     for arm in only or ():
-        checks.choice("an arm of only", arm, protocol.arms)
-    with writing(folder) as write:
-        results = read_results(folder, protocol)
+        checks.choice("an arm of only", arm, read.arms)
+    with writing(folder, path) as write:
+        results = read_results(folder, read)
         left, done = sum(results.left(only).values()), len(results.lines)
         bar = progress_bar("run", done + left, begun=done, quiet=not progress)
         bar.bar_format = "{l_bar}{bar}| {n_fmt}/{total_fmt} runs{postfix}"  # its own time misleads
@@ -66,7 +63,7 @@ def run_study(
             for line in _done(pool, jobs, results, only):
                 write(line)
                 results.add(line)
-                bar.set_postfix_str(f"about {_time_left(results, only, jobs)} left", refresh=False)
+                bar.set_postfix_str(_time_left(results, only, jobs), refresh=False)
                 bar.update()
     return results
 
@@ -128,4 +125,6 @@ def _time_left(results: Results, only: Sequence[str] | None, jobs: int) -> str:
     usual = fmean(means.values())
     total = sum(means.get(arm, usual) * runs for arm, runs in results.left(only).items())
     minutes = total / jobs / 60
-    return f"{minutes / 60:.1f} h" if minutes >= 90 else f"{max(1, minutes):.0f} min"
+    if minutes >= 90:
+        return f"about {minutes / 60:.1f} h left"
+    return f"about {minutes:.0f} min left" if minutes >= 1 else "less than a minute left"
