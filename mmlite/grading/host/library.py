@@ -16,6 +16,7 @@ FROM = {
     "": "01",
     "support": "01",
     "support.checks": "01",
+    "support.columns": "01",
     "support.devices": "01",
     "support.scaling": "01",
     "support.progress": "01",
@@ -72,7 +73,7 @@ FROM = {
 # masters; costs and plots, which hold answers of lesson 07 or import them; whole runs.
 NEVER = {
     *("__main__", "cli", "course.build", "course.notebooks", "course.release"),
-    *("course.picture", "course.plots", "course.widgets"),
+    *("course.forest", "course.picture", "course.plots", "course.widgets"),
     *("datasets.make_fashion", "exercises", "experiments", "grading"),
 }
 
