@@ -2,8 +2,8 @@
 
 An idea of the course is a file: `data`, `views`, `encoders`, `contrastive`, `redundancy`,
 `evaluation`, `whitening`, `statistics`, `confounders`, `mask_study`. What serves the ideas is a
-package: `metamask` (the mask and its gradient), `training`, `distributed`, `experiments`, `course`,
-`exercises`, `grading`, `cli` and `support`. Each imports only from those before it
+package: `metamask` (the mask and its gradient), `training`, `distributed`, `theory`, `experiments`,
+`course`, `exercises`, `grading`, `cli` and `support`. Each imports only from those before it
 (`tests/test_project.py`). Names are looked up when first used, so `import mmlite` costs nothing.
 """
 
@@ -53,13 +53,20 @@ _HOME = {
     "virtual_step": "metamask",
     "Checkpointing": "training",
     "fit": "training",
+    "label_consistency": "theory",
+    "least_risk": "theory",
+    "mask_claims": "theory",
+    "negatives_gap": "theory",
+    "nt_xent_offset": "theory",
+    "risk_account": "theory",
+    "risk_bounds": "theory",
     "claim": "course.claims",
     "check": "exercises",
 }
 _MODULES = (
     *("support", "distributed", "datasets", "data", "views", "encoders", "contrastive"),
     *("redundancy", "evaluation", "whitening", "statistics", "confounders", "mask_study"),
-    *("metamask", "training", "experiments", "course", "exercises", "grading", "cli"),
+    *("metamask", "training", "theory", "experiments", "course", "exercises", "grading", "cli"),
 )
 __all__ = sorted(_HOME)
 

@@ -18,6 +18,7 @@ from mmlite import (
     redundancy as redundancy,
     statistics as statistics,
     support as support,
+    theory as theory,
     training as training,
     views as views,
     whitening as whitening,
@@ -68,6 +69,15 @@ from mmlite.statistics import (
     sign_flip_test as sign_flip_test,
 )
 from mmlite.support.devices import device as device
+from mmlite.theory import (
+    label_consistency as label_consistency,
+    least_risk as least_risk,
+    mask_claims as mask_claims,
+    negatives_gap as negatives_gap,
+    nt_xent_offset as nt_xent_offset,
+    risk_account as risk_account,
+    risk_bounds as risk_bounds,
+)
 from mmlite.training import Checkpointing as Checkpointing, fit as fit
 from mmlite.views import TwoViews as TwoViews
 from mmlite.whitening import fit_whitening as fit_whitening

@@ -63,6 +63,17 @@ LABELED = (None, 3, H, (H,), (H, Y, Y), "ab")
 VIEWS = {"z1": H, "z2": H}
 NO_VIEWS = {"z1": MATRIX, "z2": (*MATRIX, torch.ones(5, 4))}
 PROTOCOL = Path(__file__).parents[1] / "benchmarks" / "trial" / "protocol.toml"
+ACCOUNT = {"views": torch.stack([H, H]), "labels": Y, "temperature": 1.0, "normalize": True}
+NO_ACCOUNT = {
+    "views": (None, 3, "x", H, torch.stack([H]), torch.zeros(2, 6, 4), torch.ones(2, 6, 4) / 0),
+    "labels": (None, 3, Y[:3], Y - 1, Y.float()),
+    "temperature": POSITIVE,
+    "normalize": FLAG,
+}
+UNLABELED, NOT_UNLABELED = (
+    {name: value for name, value in given.items() if name != "labels"}
+    for given in (ACCOUNT, NO_ACCOUNT)
+)
 RECIPE = recipes.RECIPES["fashion-laptop"].replace(images=64, batch_size=32, dim=8, epochs=1)
 NO_RECIPE = (None, "cifar10", {"epochs": 3}, recipes.Recipe)
 DRAWN = {"alt": "alt", "xlabel": "x", "ylabel": "y"}
@@ -543,6 +554,25 @@ CASES = {
             "extra_state": (3, "x", [nn.ReLU()], {"x": 3}),
         },
     ),
+    "theory.risk_account": (ACCOUNT, NO_ACCOUNT),
+    "theory.risk_bounds": (ACCOUNT, NO_ACCOUNT),
+    "theory.label_consistency": (ACCOUNT, NO_ACCOUNT),
+    "theory.mask_claims": (
+        ACCOUNT | {"mask": torch.ones(4)},
+        NO_ACCOUNT | {"mask": (None, 3, "x", torch.ones(3), torch.ones(4) / 0)},
+    ),
+    "theory.negatives_gap": (
+        UNLABELED | {"negatives": 2},
+        NOT_UNLABELED | {"negatives": (*WHOLE, 0)},
+    ),
+    "theory.nt_xent_offset": (
+        {"views": ACCOUNT["views"], "temperature": 0.2},
+        {"views": (*NO_ACCOUNT["views"], torch.ones(3, 6, 4)), "temperature": POSITIVE},
+    ),
+    "theory.least_risk": (
+        {"classes": 3, "temperature": 1.0},
+        {"classes": (*WHOLE, 0), "temperature": POSITIVE},
+    ),
     "training.warmup_cosine": (
         {"step": 0, "total": 4, "warmup": 0.1},
         {"step": (), "total": (), "warmup": ()},  # of the loop's own numbers
@@ -594,6 +624,7 @@ CASES = {
 # what was computed: a wrong value of these is no user's.
 INNER = {
     "claims.masked",
+    *("theory.RiskAccount", "theory.RiskBounds", "theory.MaskClaims"),
     "metamask.MaskTrainer",
     *("training.TrainingError", "training.CheckpointError", "training.History"),
     *("plots.array", "plots.axes_of", "plots.legend_above", "recipes.is_whole"),
@@ -612,7 +643,7 @@ MODULES = (
     *("whitening", "statistics", "confounders", "mask_study"),
     *("costs", "picture", "plots", "forest", "tables", "widgets", "recipes", "parts", "runs"),
     *("claims", "protocol_file", "run"),
-    *("metamask", "training"),
+    *("metamask", "training", "theory"),
 )
 HOMES = {
     **dict.fromkeys(("costs", "recipes", "parts", "runs"), "experiments."),
