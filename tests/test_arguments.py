@@ -597,6 +597,14 @@ CASES = {
             "shown": (*WHOLE, 2),
         },
     ),
+    "waterfall.waterfall": (
+        {"accounts": {"a": {"L": 1.0}}, "total": "CE", "alt": "alt"},
+        {
+            "accounts": (*MAPPING, {"a": 1.0}, {"a": {"L": None}}, {"a": {}}),
+            "total": TEXT,
+            "alt": TEXT,
+        },
+    ),
     "protocol_file.read_protocol": ({"path": "x"}, {"path": (None, 3)}),
     "run.run_study": (
         {"protocol": PROTOCOL, "folder": "x"},
@@ -641,14 +649,17 @@ INNER = {
 MODULES = (
     *("devices", "data", "views", "encoders", "contrastive", "redundancy", "evaluation"),
     *("whitening", "statistics", "confounders", "mask_study"),
-    *("costs", "picture", "plots", "forest", "tables", "widgets", "recipes", "parts", "runs"),
+    *("costs", "picture", "plots", "forest", "waterfall", "tables", "widgets"),
+    *("recipes", "parts", "runs"),
     *("claims", "protocol_file", "run"),
     *("metamask", "training", "theory"),
 )
 HOMES = {
     **dict.fromkeys(("costs", "recipes", "parts", "runs"), "experiments."),
     **dict.fromkeys(("protocol_file", "run"), "experiments.study."),
-    **dict.fromkeys(("picture", "plots", "forest", "tables", "widgets", "claims"), "course."),
+    **dict.fromkeys(
+        ("picture", "plots", "forest", "waterfall", "tables", "widgets", "claims"), "course."
+    ),
     "devices": "support.",
 }
 LATER = {"check"}  # what a student hands in is told in a line, see tests/exercises/test_judge.py

@@ -8,7 +8,7 @@ from mmlite.exercises.exercise import Exercise
 from mmlite.exercises.judge import judge
 from mmlite.support import devices
 
-LESSONS = ("01", "02", "03", "04", "07")
+LESSONS = ("01", "02", "03", "04", "06", "07")
 
 
 class AnswerError(AssertionError):
