@@ -25,7 +25,7 @@ SLOW = {
     *("test_compile.py", "test_processes.py", "test_resume.py"),
     *("test_fit.py", "test_kinds.py", "test_checkpoints.py", "test_memory.py"),
     *("test_runs.py", "test_costs.py", "test_arms.py", "test_run.py"),
-    *("test_build.py", "test_lessons.py", "test_notebooks.py", "test_release.py"),
+    *("test_build.py", "test_lessons.py", "test_notebooks.py", "test_release.py", "test_site.py"),
     *("test_judge.py", "test_mutants.py", "test_random_views.py"),
     *("test_batch.py", "test_container.py", "test_isolation.py", "test_marking.py"),
     *("test_nbgrader.py", "test_notebook.py", "test_remote.py", "test_selfcheck.py"),

@@ -18,11 +18,11 @@ class RiskAccount(NamedTuple):
 
     Attributes:
         cross_entropy: CE, of the mean classifier.
-        contrastive: L.
-        entropy: H.
-        variance: Var.
-        alignment: A.
-        jensen: J.
+        contrastive: L, the loss with all views as negatives.
+        entropy: H, of the labels.
+        variance: Var, within classes.
+        alignment: A, how far positives lie apart.
+        jensen: J, the price of replacing a class by its mean.
     """
 
     cross_entropy: float

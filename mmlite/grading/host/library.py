@@ -75,7 +75,7 @@ FROM = {
 # What is never sent, with all below it: the exercises and the grader; what builds lessons from
 # masters; costs and plots, which hold answers of lesson 07 or import them; whole runs.
 NEVER = {
-    *("__main__", "cli", "course.build", "course.notebooks", "course.release"),
+    *("__main__", "cli", "course.build", "course.notebooks", "course.release", "course.site"),
     *("course.forest", "course.picture", "course.plots", "course.waterfall", "course.widgets"),
     *("datasets.make_fashion", "exercises", "experiments", "grading"),
 }
