@@ -1,5 +1,6 @@
-"""The site's own pages: the glossary's names are the library's, and it leaves none out."""
+"""The site's own pages: the glossary's names and the equations' are the library's."""
 
+import importlib
 import inspect
 import re
 from pathlib import Path
@@ -61,3 +62,31 @@ def test_links_of_a_page_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")
     assert links.leading_nowhere(text, page.parent) == []
     assert links.unlinked_preprints(text) == []
+
+
+def equations() -> list[list[str]]:
+    """Return the rows of the table of equations: equation, source, function, test."""
+    text = (ROOT / "docs" / "equations.md").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("|")][2:]
+    # a bar within a formula is no border
+    return [[cell.strip() for cell in re.split(r"(?<!\\) \| ", line.strip("| "))] for line in lines]
+
+
+def test_each_equation_names_a_function_and_a_test_that_are_there():
+    rows = equations()
+    assert len(rows) >= 20
+    for equation, source, function, test in rows:
+        assert equation
+        assert source
+        module, _, name = function.strip("`").rpartition(".")
+        assert callable(getattr(importlib.import_module(module), name))
+        path, _, wanted = test.strip("`").partition("::")
+        assert f"def {wanted}(" in (ROOT / path).read_text(encoding="utf-8"), test
+
+
+def test_each_docstring_that_cites_an_equation_has_a_row():
+    known = {row[2].strip("`").rpartition(".")[2] for row in equations()}
+    for name in mmlite.__all__:
+        told = getattr(mmlite, name).__doc__ or ""
+        if re.search(r"\b(equation|definition|theorem) \d", " ".join(told.split())):
+            assert name in known, name

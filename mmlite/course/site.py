@@ -64,6 +64,9 @@ def build_site(course: Path, out: Path) -> Path:
 def gather(course: Path, sources: Path) -> None:
     """Put the sources of the site together in a new folder."""
     shutil.copytree(course / "docs", sources)
+    for path in sources.glob("*.md"):  # which stand a folder higher than in a clone
+        text = path.read_text(encoding="utf-8").replace("](../lessons/", "](lessons/")
+        path.write_text(text, encoding="utf-8")
     (sources / "lessons").mkdir()
     (sources / "api").mkdir()
     for path in sorted((course / "lessons").glob("[0-9]*.ipynb")):
