@@ -21,7 +21,7 @@ from mmlite.metamask.objective import (
     leaves,
     of_part,
 )
-from mmlite.metamask.tangents import Kept, KeptConvolutions, check_same
+from mmlite.metamask.tangents import CachedOutput, ConvolutionCache, check_same
 from mmlite.metamask.trainer import MaskTrainer
 from mmlite.metamask.update import Clipped, step_derivative
 from mmlite.support import checks
@@ -39,7 +39,7 @@ class _Step:
         theta: θ; the encoder's part from just before the step is taken.
         h: the representation [2N, D].
         heads: the gradient with respect to h and the heads' parameters, with its graph.
-        kept: what the encoder's convolutions returned, see `KeptConvolutions`.
+        cached: what the encoder's convolutions returned, see `ConvolutionCache`.
         derivative: U′, entry by entry, once the step is taken.
         clipped: how the gradient was cut before the step; None if it was not.
     """
@@ -50,12 +50,12 @@ class _Step:
     theta: Parameters
     h: Tensor
     heads: HeadsGradient
-    kept: list[Kept | None] = field(default_factory=list)
+    cached: list[CachedOutput | None] = field(default_factory=list)
     derivative: Parameters = field(default_factory=dict)
     clipped: Clipped | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all but the graph and what is kept, which can be made anew; of all processes."""
+        """Return all but the graph and what is cached, which can be made anew; of all processes."""
         return {
             "x": torch.cat([distributed.all_gather_rows(x) for x in self.x.chunk(2)]),
             "h": torch.cat([distributed.all_gather_rows(h) for h in self.h.chunk(2)]),
@@ -165,16 +165,18 @@ class LookaheadMetaMask(MaskTrainer):
         buffers = {name: b.clone() for name, b in self.encoder.named_buffers()}
         # attention computes here as in the forward-mode pass, which draws and rounds alike then
         with sdpa_kernel(SDPBackend.MATH):
-            with KeptConvolutions() as convolutions:
+            with ConvolutionCache() as convolutions:
                 h = checked_representation(self.encoder(x), x)
-            heads, kept = self._heads_gradient(h)
+            heads, gradient = self._heads_gradient(h)
         theta = {name: p.detach() for name, p in heads.items()}
-        self.coming = _Step(x.detach(), draws, buffers, theta, h.detach(), kept, convolutions.kept)
+        self.coming = _Step(
+            x.detach(), draws, buffers, theta, h.detach(), gradient, convolutions.outputs
+        )
         originals = {f"head.{n}": p for n, p in self.heads.named_parameters()}
-        self.known = {name: g.detach() for name, g in kept.graph.items()}
-        known = [*self.known.values(), kept.of_h.detach(), cast(Tensor, kept.of_w).detach()]
+        self.known = {name: g.detach() for name, g in gradient.graph.items()}
+        known = [*self.known.values(), gradient.of_h.detach(), cast(Tensor, gradient.of_w).detach()]
         seen = [*(originals[name] for name in self.known), h, self.mask.w]
-        return _Known.apply(kept.value, known, *seen)
+        return _Known.apply(gradient.value, known, *seen)
 
     def _heads_gradient(self, h: Tensor) -> tuple[Parameters, HeadsGradient]:
         """Return copies of the heads' parameters, and the gradient there, whose graph lasts.
@@ -198,8 +200,8 @@ class LookaheadMetaMask(MaskTrainer):
                 buffer.copy_(state[name])
         of_h, of_w = gradient.pop("h"), gradient.pop("w")
         graph = {f"head.{name}": g for name, g in gradient.items()}
-        kept = HeadsGradient(value.detach(), seen["w"], of_h, graph, of_w)
-        return {f"head.{name}": p for name, p in heads.items()}, kept
+        found = HeadsGradient(value.detach(), seen["w"], of_h, graph, of_w)
+        return {f"head.{name}": p for name, p in heads.items()}, found
 
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Finish the meta step of the iteration before; for `fit`, between backward and step."""
@@ -219,7 +221,7 @@ class LookaheadMetaMask(MaskTrainer):
             if old.clipped is not None:
                 direction = old.clipped.transposed(direction)
             with objective.restoring_state(old.draws, old.buffers):
-                h, along = objective.tangent(old.theta, old.x, direction, old.kept)
+                h, along = objective.tangent(old.theta, old.x, direction, old.cached)
             check_same(old.h, h)
             direct = averaged(cast(Tensor, self.mask.w.grad))
             self.move_mask(direct + old.heads.derivative_along(along, direction))
@@ -289,26 +291,26 @@ class LookaheadMetaMask(MaskTrainer):
             self.pending = self._pending_from(state["pending"])
 
     def _pending_from(self, state: dict[str, Any]) -> _Step:
-        """Return the step that `_Step.state_dict` kept, this process's share of its images."""
+        """Return the step that `_Step.state_dict` holds, this process's share of its images."""
         device = self.mask.w.device
         # more processes than wrote it, whose modules draw numbers, begin as the first
         drawn = state["draws"]
         drawn = drawn[distributed.rank() if distributed.rank() < len(drawn) else 0]
         draws = RngState.from_state_dict(drawn, device, own_generators(self.encoder))
-        kept = {n: _on_device(value, device) for n, value in state.items() if n != "draws"}
+        saved = {n: _on_device(value, device) for n, value in state.items() if n != "draws"}
         x, h = (
-            torch.cat([distributed.local_shard(half) for half in kept[name].chunk(2)])
+            torch.cat([distributed.local_shard(half) for half in saved[name].chunk(2)])
             for name in ("x", "h")
         )
         objective = self._objective()
-        objective.w = kept["w"]
+        objective.w = saved["w"]
         # The heads' graph is made anew, from the same numbers: the heads draw theirs after the
         # encoder has drawn its own.
-        with objective.restoring_state(draws, kept["buffers"]):
+        with objective.restoring_state(draws, saved["buffers"]):
             with torch.no_grad():
-                objective.at(kept["theta"], lambda: objective.represent(x))
-            heads = objective.heads_gradient(kept["theta"], h)
-        clipped = None if kept["clipped"] is None else Clipped(**kept["clipped"])
+                objective.at(saved["theta"], lambda: objective.represent(x))
+            heads = objective.heads_gradient(saved["theta"], h)
+        clipped = None if saved["clipped"] is None else Clipped(**saved["clipped"])
         return _Step(
-            x, draws, kept["buffers"], kept["theta"], h, heads, [], kept["derivative"], clipped
+            x, draws, saved["buffers"], saved["theta"], h, heads, [], saved["derivative"], clipped
         )

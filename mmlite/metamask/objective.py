@@ -25,7 +25,7 @@ from mmlite import distributed
 from mmlite.encoders import uncompiled
 from mmlite.metamask.checkpointing import without_checkpointing
 from mmlite.metamask.mask import halves
-from mmlite.metamask.tangents import FusedTangents, Kept, check_same
+from mmlite.metamask.tangents import CachedOutput, FusedTangents, check_same
 from mmlite.metamask.update import Parameters, check_copied, virtual_sgd
 from mmlite.support.errors import first_line
 from mmlite.support.reach import held_by
@@ -247,7 +247,11 @@ class Objective:
             return averaged(self.at(theta, compute))
 
     def tangent(
-        self, theta: Parameters, x: Tensor, v: Parameters, kept: list[Kept | None] | None = None
+        self,
+        theta: Parameters,
+        x: Tensor,
+        v: Parameters,
+        cached: list[CachedOutput | None] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return h [2N, D] and its derivative [2N, D] as θ moves along v.
 
@@ -255,10 +259,10 @@ class Objective:
             theta: θ by name.
             x: both views [2N, C, H, W].
             v: the direction, under the same names.
-            kept: what an earlier pass at (θ, x) kept, see `FusedTangents`.
+            cached: of an earlier pass at (θ, x), see `FusedTangents`.
         """
         encoder = of_part("encoder", theta)
-        with forward_ad.dual_level(), without_checkpointing(), FusedTangents(kept):
+        with forward_ad.dual_level(), without_checkpointing(), FusedTangents(cached):
             dual = {name: forward_ad.make_dual(p, v[name]) for name, p in encoder.items()}
             try:
                 found = self.at(dual, functools.partial(self.represent, x))

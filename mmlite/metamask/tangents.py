@@ -33,12 +33,12 @@ class FusedTangents(TorchFunctionMode):
     differentiate it all the same. Entering turns gradients on.
 
     Args:
-        kept: what `KeptConvolutions` kept of a pass at the same point; it is used up, one by one.
+        cached: outputs of a `ConvolutionCache` of a pass at the same point; each is used once.
     """
 
-    def __init__(self, kept: list["Kept | None"] | None = None) -> None:
+    def __init__(self, cached: list["CachedOutput | None"] | None = None) -> None:
         super().__init__()
-        self.kept = [] if kept is None else kept
+        self.cached = [] if cached is None else cached
 
     def __enter__(self):
         self.before = torch.is_grad_enabled()
@@ -52,14 +52,14 @@ class FusedTangents(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        kept = self.kept.pop(0) if func is F.conv2d and self.kept else None
+        cached = self.cached.pop(0) if func is F.conv2d and self.cached else None
         if func is torch._C._set_grad_enabled:  # for functions that do not come by here
             torch._C._set_fwd_grad_enabled(*args)
             return func(*args)
         if not torch.is_grad_enabled():
             return _as_a_constant(func, args, kwargs)
         if func is F.conv2d:
-            return _conv2d(*args, kept=kept, **kwargs)
+            return _conv2d(*args, cached=cached, **kwargs)
         rules = {F.batch_norm: _batch_norm, F.relu: _relu}
         return rules.get(func, func)(*args, **kwargs)
 
@@ -76,7 +76,7 @@ def _as_a_constant(func, args, kwargs):
 
 
 @dataclass(frozen=True)
-class Kept:
+class CachedOutput:
     """What a convolution returned, with what tells whether it still is what it would return.
 
     Attributes:
@@ -90,21 +90,21 @@ class Kept:
     middle: Tensor
 
 
-class KeptConvolutions(TorchFunctionMode):
+class ConvolutionCache(TorchFunctionMode):
     """Keep what convolutions return, so that a later forward-mode pass need not compute it again.
 
     Only where that pays: a convolution that sums over few numbers takes hardly longer than reading
-    its result. All but the first of `small_conv` are kept: half the memory that all would take.
+    its result. All but the first of `small_conv` are cached: half the memory that all would take.
 
     Attributes:
-        kept: one entry for each call, in their order; None where nothing is kept.
+        outputs: one entry for each call, in their order; None where nothing is cached.
     """
 
     WORTH = 100  # terms of the sum, at least; a greater one saves memory and takes more time
 
     def __init__(self) -> None:
         super().__init__()
-        self.kept: list[Kept | None] = []
+        self.outputs: list[CachedOutput | None] = []
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         y = func(*args, **(kwargs or {}))
@@ -112,7 +112,8 @@ class KeptConvolutions(TorchFunctionMode):
             weight = args[1] if len(args) > 1 else kwargs["weight"]
             worth = y.requires_grad and weight[0].numel() >= self.WORTH
             x = args[0] if args else kwargs["input"]
-            self.kept.append(Kept(y.detach(), y._version, _middle(x)) if worth else None)
+            cached = CachedOutput(y.detach(), y._version, _middle(x)) if worth else None
+            self.outputs.append(cached)
         return y
 
 
@@ -152,8 +153,8 @@ def _split(*tensors: Tensor | None) -> tuple[list[Tensor | None], list[Tensor | 
     return [value for value, _ in pairs], [tangent for _, tangent in pairs]
 
 
-def _conv2d(input, weight, bias=None, *rest, kept=None, **options):
-    """ẏ = ẋ * W + x * Ẇ + ḃ; for y what was kept of it will do."""
+def _conv2d(input, weight, bias=None, *rest, cached=None, **options):
+    """ẏ = ẋ * W + x * Ẇ + ḃ; for y a cached output will do."""
     (x, weight, bias), (dx, dweight, dbias) = _split(input, weight, bias)
     dy = None if dx is None else F.conv2d(dx, weight, None, *rest, **options)
     if dweight is not None or dbias is not None:
@@ -163,9 +164,9 @@ def _conv2d(input, weight, bias=None, *rest, kept=None, **options):
     if dy is None:
         return F.conv2d(x, weight, bias, *rest, **options)
     # not if it was written to since, or computed in another precision
-    if kept is not None and kept.version == kept.y._version and kept.y.dtype == dy.dtype:
-        check_same(kept.middle, _middle(x))
-        y = kept.y
+    if cached is not None and cached.version == cached.y._version and cached.y.dtype == dy.dtype:
+        check_same(cached.middle, _middle(x))
+        y = cached.y
     else:
         y = F.conv2d(x, weight, bias, *rest, **options)
     return forward_ad.make_dual(y, dy)

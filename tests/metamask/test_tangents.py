@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmlite import projector, resnet18, small_conv
 from mmlite.metamask import DimensionalMask, meta_gradient
-from mmlite.metamask.tangents import FusedTangents, KeptConvolutions
+from mmlite.metamask.tangents import ConvolutionCache, FusedTangents
 
 
 @pytest.mark.parametrize(
@@ -90,25 +90,25 @@ def test_kept_convolutions_change_nothing_and_are_computed_once(make, used):
     theta = {n: p.detach() for n, p in encoder.named_parameters()}
     v = {n: torch.randn_like(p) for n, p in theta.items()}
 
-    def run(kept):
+    def run(cached):
         torch.manual_seed(1)
-        with torch.no_grad(), forward_ad.dual_level(), FusedTangents(kept):
+        with torch.no_grad(), forward_ad.dual_level(), FusedTangents(cached):
             dual = {n: forward_ad.make_dual(p, v[n]) for n, p in theta.items()}
             return forward_ad.unpack_dual(functional_call(encoder, dual, (x,)))
 
     torch.manual_seed(1)
-    with KeptConvolutions() as convolutions:
+    with ConvolutionCache() as convolutions:
         h = encoder(x)
-    kept = convolutions.kept
+    cached = convolutions.outputs
     h.sum().backward()
     with CountsConvolutions() as plainly:
         wanted = run(None)
     with CountsConvolutions() as sparingly:
-        found = run(kept)
+        found = run(cached)
     assert plainly.count - sparingly.count == used
     assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
     assert torch.equal(found[0], h)
-    assert kept == []  # so that its memory goes as the pass goes on
+    assert cached == []  # so that its memory goes as the pass goes on
 
 
 @pytest.mark.parametrize(
@@ -132,11 +132,11 @@ def test_tangents_from_kept_convolutions_are_pytorchs_own(
     x = torch.randn(3, layer.in_channels, 7, 7, dtype=dtype).to(memory_format=layout)
     v = {n: torch.randn_like(p) for n, p in layer.named_parameters()}
     dx = torch.randn_like(x)
-    with KeptConvolutions() as convolutions:
+    with ConvolutionCache() as convolutions:
         layer(x)
-    assert convolutions.kept[0] is not None
+    assert convolutions.outputs[0] is not None
     found = []
-    for mode in (FusedTangents(convolutions.kept), contextlib.nullcontext()):
+    for mode in (FusedTangents(convolutions.outputs), contextlib.nullcontext()):
         with torch.no_grad(), forward_ad.dual_level(), mode:
             theta = {n: forward_ad.make_dual(p, v[n]) for n, p in layer.named_parameters()}
             given_x = forward_ad.make_dual(x, dx) if input_moves else x
@@ -149,11 +149,11 @@ def test_tangents_from_kept_convolutions_are_pytorchs_own(
 def test_convolutions_kept_in_another_precision_are_computed_anew():
     torch.manual_seed(0)
     layer, x = nn.Conv2d(16, 4, 3), torch.rand(2, 16, 5, 5)
-    with KeptConvolutions() as convolutions, torch.autocast("cpu", dtype=torch.bfloat16):
+    with ConvolutionCache() as convolutions, torch.autocast("cpu", dtype=torch.bfloat16):
         layer(x)
-    assert convolutions.kept[0].y.dtype == torch.bfloat16
+    assert convolutions.outputs[0].y.dtype == torch.bfloat16
     theta = {n: p.detach() for n, p in layer.named_parameters()}
-    with torch.no_grad(), forward_ad.dual_level(), FusedTangents(convolutions.kept):
+    with torch.no_grad(), forward_ad.dual_level(), FusedTangents(convolutions.outputs):
         dual = {n: forward_ad.make_dual(p, torch.ones_like(p)) for n, p in theta.items()}
         y, _ = forward_ad.unpack_dual(functional_call(layer, dual, (x,)))
     assert torch.equal(y, layer(x))
@@ -161,9 +161,9 @@ def test_convolutions_kept_in_another_precision_are_computed_anew():
 
 def test_nothing_is_kept_of_frozen_convolutions():
     layer = nn.Conv2d(16, 4, 3).requires_grad_(False)
-    with KeptConvolutions() as convolutions:
+    with ConvolutionCache() as convolutions:
         layer(torch.rand(2, 16, 5, 5))
-    assert convolutions.kept == [None]
+    assert convolutions.outputs == [None]
 
 
 def test_operations_called_by_keyword_have_tangents():
