@@ -26,9 +26,10 @@ def test_a_grader_that_marks_wrongly_marks_nothing(box, monkeypatch):
 def test_the_command_checks_itself(monkeypatch, capsys):
     monkeypatch.setattr(selfcheck, "masters", lambda box, paths: [])
     assert cli.main(["grade", "--self-check"]) == 0
-    assert "5 masters marked: all points" in capsys.readouterr().out
+    assert f"{len(MASTERS)} masters marked: all points" in capsys.readouterr().out
     monkeypatch.setattr(selfcheck, "masters", lambda box, paths: ["x: 1 of 2 points"])
     assert cli.main(["grade", "--self-check"]) == 1
-    assert "x: 1 of 2 points\n5 masters marked: points were lost" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"x: 1 of 2 points\n{len(MASTERS)} masters marked: points were lost" in said
     assert cli.main(["grade"]) == 2
     assert "name the submissions" in capsys.readouterr().err
