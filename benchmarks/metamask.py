@@ -27,6 +27,7 @@ from mmlite.confounders import class_r2, nuisance_r2
 from mmlite.evaluation import knn_accuracy, linear_probe_accuracy
 from mmlite.mask_study import top_mask
 from mmlite.metamask import DimensionalMask, LookaheadMetaMask, MetaMask
+from mmlite.metamask.mask import shuffled
 from mmlite.redundancy import barlow_twins
 
 DEVICE = mmlite.device()
@@ -84,11 +85,10 @@ def correlation(a, b) -> float:
 def read(encoder, mask, train_set, test_set, seed: int) -> dict[str, float]:
     """Return every figure of one trained encoder and its mask."""
     h, fresh = encode(encoder, train_set), encode(encoder, test_set)
-    order = torch.randperm(len(mask), generator=torch.Generator().manual_seed(seed))
     weights = {
         "whole": torch.ones_like(mask),
         "masked": mask,
-        "permuted": mask[order.to(mask.device)],
+        "permuted": shuffled(mask, seed),
         "upper half": top_mask(mask, 0.5).to(mask.dtype),
     }
     figures = {}

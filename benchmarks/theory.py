@@ -18,8 +18,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 import mmlite
-from mmlite import fit, fit_whitening, knn_accuracy, risk_account, risk_bounds
-from mmlite.experiments.parts import Parts, build, images_of, views_of
+from mmlite import fit_whitening, knn_accuracy, risk_account, risk_bounds
+from mmlite.experiments.parts import Parts, build, fit_parts, images_of, views_of
 from mmlite.experiments.recipes import RECIPES
 from mmlite.theory import mask_claims
 
@@ -71,18 +71,7 @@ def train(found: dict, name: str, seed: int, train_set, views, labels) -> Parts:
             read(found, f"{name}, z after {epoch}", z, labels)
             parts.model.train()
 
-    fit(
-        parts.model,
-        parts.loss,
-        train_set,
-        epochs=RECIPE.epochs,
-        batch_size=RECIPE.batch_size,
-        learning_rate=RECIPE.learning_rate,
-        seed=seed,
-        progress=name,
-        on_epoch=on_epoch,
-        **parts.hooks,
-    )
+    fit_parts(parts, RECIPE, train_set, seed, progress=name, on_epoch=on_epoch)
     parts.model.eval()
     return parts
 

@@ -643,7 +643,13 @@ INNER = {
     *("evaluation.check_labeled", "evaluation.alike", "whitening.Whitening", "statistics.Interval"),
     *("mask_study.MaskStudy", "mask_study.SplitGain", "costs.Cost", "costs.MachineLimits"),
     *("costs.LayerTime", "costs.Calls", "parts.Parts", "runs.Accuracies", "runs.Run"),
-    *("runs.describe", "parts.channels_of", "parts.check_recipe", "claims.Claim"),
+    *(
+        "runs.describe",
+        "parts.channels_of",
+        "parts.check_recipe",
+        "parts.fit_parts",
+        "claims.Claim",
+    ),
     "claims.read_claims",
 }
 MODULES = (

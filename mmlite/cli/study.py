@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mmlite.cli.arguments import path, positive
+from mmlite.cli.arguments import need, path, positive
 from mmlite.cli.refusals import in_sentences
 
 STOPPED = "stopped; the same command goes on with the runs that are missing"
@@ -77,7 +77,6 @@ def draw(results, folder: Path) -> Path | None:
 
     Drawing needs the extra [course].
     """
-    from mmlite.cli.arguments import need
     from mmlite.experiments.study.report import named, outcomes
 
     found = outcomes(results)

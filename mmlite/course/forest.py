@@ -59,5 +59,5 @@ def _interval(value: Sequence[float]) -> tuple[float, float, float]:
         raise checks.wrong("each of differences", wanted, value)
     mean, low, high = (checks.real("a number of differences", one) for one in value)
     if not low <= mean <= high:
-        raise checks.wrong("each of differences", f"{wanted}", f"{mean:g} in {low:g} to {high:g}")
+        raise checks.wrong("each of differences", wanted, f"{mean:g} in {low:g} to {high:g}")
     return mean, low, high

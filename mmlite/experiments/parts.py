@@ -14,7 +14,7 @@ from mmlite.metamask import DimensionalMask, LookaheadMetaMask, MaskTrainer, Met
 from mmlite.metamask.gradient import GRADIENT_METHODS
 from mmlite.redundancy import barlow_twins
 from mmlite.support import checks
-from mmlite.training import Loss
+from mmlite.training import History, Loss, fit
 from mmlite.views import TwoViews
 
 
@@ -124,6 +124,38 @@ def build(
     if method == "joint":  # its mask stays at 1/2 everywhere
         return Parts(encoder, trainer.model, trainer.loss)
     return Parts(encoder, trainer.model, trainer.loss, trainer)
+
+
+def fit_parts(
+    parts: Parts, recipe: Recipe, images: ImageSet, seed: int = 0, **options: Any
+) -> History:
+    """Train what `build` returned with a recipe's numbers.
+
+    Args:
+        parts: of `build`.
+        recipe: likewise.
+        images: the training images.
+        seed: of the order and of the views.
+        options: of `mmlite.fit` besides; also hooks in place of the parts' own.
+
+    Raises:
+        CheckpointError, ProcessError, TrainingError, ValueError: as `mmlite.fit`.
+    """
+    check_recipe(recipe)
+    checks.instance("parts", parts, Parts, "Parts, as build returns")
+    return fit(
+        parts.model,
+        parts.loss,
+        images,
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        warmup=recipe.warmup,
+        seed=seed,
+        precision=recipe.precision,
+        **(parts.hooks | options),
+    )
 
 
 def views_of(recipe: Recipe) -> TwoViews:

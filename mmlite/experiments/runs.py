@@ -23,12 +23,20 @@ from mmlite.distributed.batch_norm import convert_sync_batchnorm
 from mmlite.encoders import encode
 from mmlite.evaluation import knn_accuracy, linear_probe_accuracy
 from mmlite.experiments.log import Log
-from mmlite.experiments.parts import Parts, build, channels_of, check_recipe, images_of
+from mmlite.experiments.parts import (
+    Parts,
+    build,
+    channels_of,
+    check_recipe,
+    fit_parts,
+    images_of,
+)
 from mmlite.experiments.recipes import METHODS, SCHEDULES, Recipe
+from mmlite.metamask.mask import shuffled
 from mmlite.support import checks
 from mmlite.support.devices import device
 from mmlite.support.errors import first_line
-from mmlite.training import Checkpointing, History, fit
+from mmlite.training import Checkpointing, History
 from mmlite.training.checkpoints import CheckpointError, exists, load_checkpoint
 
 CHECKPOINT, LOG = "last.pt", "log.jsonl"
@@ -166,25 +174,18 @@ def train(
             if log is not None and distributed.rank() == 0:
                 log.write(line)
 
-        fit(
-            parts.model,
-            parts.loss,
+        fit_parts(
+            parts,
+            recipe,
             images,
-            epochs=recipe.epochs,
-            batch_size=recipe.batch_size,
-            learning_rate=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-            warmup=recipe.warmup,
-            seed=seed,
+            seed,
             on_epoch=on_epoch,
             progress=progress,
             history=history,
             checkpoint=checkpoint,
             description=describe(recipe, method, schedule, seed)
             | {"sync_batch_norm": sync_batch_norm},
-            precision=recipe.precision,
             compile=compile,
-            **parts.hooks,
         )
         first = distributed.rank() == 0
     return Run(parts, history, accuracies(recipe, parts, seed) if first else None, folder)
@@ -260,8 +261,7 @@ def accuracies(recipe: Recipe, parts: Parts, seed: int = 0) -> Accuracies:
     weights = {"whole": torch.ones(h.shape[1], device=h.device)}
     if parts.mask is not None:
         mask = parts.mask.entries.detach()
-        order = torch.randperm(len(mask), generator=torch.Generator().manual_seed(seed))
-        weights |= {"masked": mask, "permuted mask": mask[order.to(mask.device)]}
+        weights |= {"masked": mask, "permuted mask": shuffled(mask, seed)}
     rows = {}
     for reading, weight in weights.items():
         labeled = h * weight, labels[0], fresh * weight, labels[1]

@@ -57,6 +57,15 @@ class DimensionalMask(nn.Module):
         return (h * self.entries).to(h.dtype)
 
 
+def shuffled(mask: Tensor, seed: int) -> Tensor:
+    """Return a mask's entries or logits [D] in another order, which the seed draws.
+
+    What any mask of these values does, whatever dimensions they belong to.
+    """
+    order = torch.randperm(len(mask), generator=torch.Generator().manual_seed(seed))
+    return mask[order.to(mask.device)]
+
+
 def masked_loss(
     encoder: nn.Module, head: nn.Module, mask: nn.Module, views: Views, loss: Loss = nt_xent
 ) -> Tensor:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from mmlite.evaluation import frozen
 from mmlite.support import checks
+from mmlite.support.scaling import over_largest
 
 AT_ONCE = 2**24  # similarities held at once: 134 MB
 
@@ -175,7 +176,7 @@ def features_of(views: Tensor, temperature: float, normalize: bool) -> Tensor:
         largest = f.abs().amax(2, keepdim=True)
         if bool((largest == 0).any()):
             raise ValueError("views holds a feature of length 0, which cannot be normalized")
-        f = F.normalize(f / largest, dim=2)
+        f = F.normalize(over_largest(f, largest), dim=2)
     return f / math.sqrt(temperature)
 
 

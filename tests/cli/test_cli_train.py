@@ -100,12 +100,12 @@ def test_a_disk_that_is_full_stops_a_run_with_exit_code_1(tmp_path, capsys, monk
 
 
 def test_a_run_that_stops_on_the_way_is_a_sentence_and_exit_code_1(tmp_path, capsys, monkeypatch):
-    from mmlite.experiments import runs
+    from mmlite.experiments import parts
 
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "fit", stop)
+    monkeypatch.setattr(parts, "fit", stop)
     assert train(tmp_path / "run") == 1
     assert "stopped; the same command with --resume goes on" in capsys.readouterr().err
     monkeypatch.undo()

@@ -136,7 +136,7 @@ def test_compile_reaches_the_loop(monkeypatch):
         seen.append((options["compile"], options["precision"]))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "fit", fit)
+    monkeypatch.setattr(of_parts, "fit", fit)
     for compile in (False, True):
         with pytest.raises(KeyboardInterrupt):
             runs.train(SMALL, "simclr", compile=compile)

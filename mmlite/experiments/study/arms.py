@@ -11,14 +11,15 @@ from torch import Tensor, nn
 
 import mmlite
 from mmlite.data import ImageSet, load, plant_background
-from mmlite.experiments.parts import build, channels_of, views_of
+from mmlite.experiments.parts import build, channels_of, fit_parts, views_of
 from mmlite.experiments.recipes import Recipe
 from mmlite.experiments.study.cells import MAIN, Cell
 from mmlite.experiments.study.protocol import Arm, Protocol, World
 from mmlite.experiments.study.readings import CollapseError, read, read_for_tuning
+from mmlite.metamask.mask import shuffled
 from mmlite.support.devices import device, machine
 from mmlite.support.errors import first_line
-from mmlite.training import TrainingError, fit
+from mmlite.training import TrainingError
 
 
 def run_cell(
@@ -40,11 +41,10 @@ def run_cell(
     """
     world, arm = protocol.worlds[cell.world], protocol.arms[cell.arm]
     recipe = protocol.recipe_of(cell.world, cell.arm, cell.configuration)
-    tuned = {} if cell.configuration is None else protocol.tuning.configurations[cell.configuration]
     line: dict[str, Any] = {
         "protocol": protocol.checksum,
         **vars(cell),
-        "settings": {**tuned, **arm.numbers},
+        "settings": protocol.settings_of(cell.arm, cell.configuration),
     }
     started = trained = time.perf_counter()
     train_set, test_set = images_of(recipe, cell, protocol.validation)
@@ -110,26 +110,12 @@ def train_arm(
     )
     if not arm.trains:
         return parts.encoder, None
-    hooks = parts.hooks
+    hooks: dict[str, Any] = {}
     if logits is not None:
-        order = torch.randperm(len(logits), generator=torch.Generator().manual_seed(seed))
         with torch.no_grad():
-            parts.mask.w.copy_(torch.tensor(logits)[order])
-        hooks = {}  # nothing moves it
-    fit(
-        parts.model,
-        parts.loss,
-        images,
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
-        learning_rate=recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
-        warmup=recipe.warmup,
-        seed=seed,
-        progress=False,
-        precision=recipe.precision,
-        **hooks,
-    )
+            parts.mask.w.copy_(shuffled(torch.tensor(logits), seed))
+        hooks = dict.fromkeys(parts.hooks)  # nothing moves it
+    fit_parts(parts, recipe, images, seed, progress=False, **hooks)
     return parts.encoder, None if parts.mask is None else parts.mask.w.detach()
 
 

@@ -1,6 +1,6 @@
 """The runs of a study, and which of them can start now."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -52,28 +52,24 @@ class Results:
     def finalists(self, arm: str) -> list[int] | None:
         """Return the configurations that go on to more seeds, best first; None if too early."""
         tuning = self.protocol.tuning
-        scores = {}
-        for configuration in range(len(tuning.configurations)):
-            scores[configuration] = self._score(arm, configuration, tuning.first_seeds)
-        if None in scores.values():
-            return None
-        return sorted(scores, key=lambda c: (-scores[c], c))[: tuning.finalists]
+        ranked = self._ranked(arm, range(len(tuning.configurations)), tuning.first_seeds)
+        return None if ranked is None else ranked[: tuning.finalists]
 
     def chosen(self, arm: str) -> int | None:
         """Return the configuration that tuning chose for an arm; None if too early."""
         tuning, finalists = self.protocol.tuning, self.finalists(arm)
         if finalists is None:
             return None
-        seeds = (*tuning.first_seeds, *tuning.more_seeds)
-        scores = {one: self._score(arm, one, seeds) for one in finalists}
-        if None in scores.values():
-            return None
-        return min(scores, key=lambda c: (-scores[c], c))
+        ranked = self._ranked(arm, finalists, (*tuning.first_seeds, *tuning.more_seeds))
+        return None if ranked is None else ranked[0]
 
     def mask(self, cell: Cell) -> list[float] | None:
-        """Return the logits of the learned mask that a cell of a frozen arm needs, if there."""
+        """Return the logits of the learned mask that a cell of a frozen arm needs.
+
+        None if it is not there yet, or the arm needs none.
+        """
         source = self.protocol.arms[cell.arm].shuffled_mask_of
-        chosen = self.chosen(source)
+        chosen = None if source is None else self.chosen(source)
         if chosen is None:
             return None
         line = self.lines.get(Cell(cell.stage, cell.world, source, cell.seed, chosen))
@@ -130,6 +126,18 @@ class Results:
     def _ready(self, cell: Cell) -> bool:
         frozen = self.protocol.arms[cell.arm].shuffled_mask_of is not None
         return not frozen or self.mask(cell) is not None
+
+    def _ranked(
+        self, arm: str, configurations: Iterable[int], seeds: Sequence[int]
+    ) -> list[int] | None:
+        """Return configurations by their means over tuning seeds, best first; None if too early.
+
+        Of equal ones the first in the protocol goes first.
+        """
+        scores = {one: self._score(arm, one, seeds) for one in configurations}
+        if None in scores.values():
+            return None
+        return sorted(scores, key=lambda c: (-scores[c], c))
 
     def _score(self, arm: str, configuration: int, seeds: Iterable[int]) -> float | None:
         """Return the mean of a configuration over tuning seeds; −1 if one of its runs failed."""

@@ -159,9 +159,12 @@ class Protocol:
     secondary: tuple[Difference, ...]
     secondary_level: float
 
-    def recipe_of(self, world: str, arm: str, configuration: int | None) -> Recipe:
-        """Return the recipe of a run: the arm's numbers go before the configuration's."""
+    def settings_of(self, arm: str, configuration: int | None) -> dict[str, float]:
+        """Return the numbers that are a run's own: the arm's go before the configuration's."""
         tuned = {} if configuration is None else self.tuning.configurations[configuration]
-        return self.recipe.replace(
-            **{**self.worlds[world].numbers, **tuned, **self.arms[arm].numbers}
-        )
+        return {**tuned, **self.arms[arm].numbers}
+
+    def recipe_of(self, world: str, arm: str, configuration: int | None) -> Recipe:
+        """Return the recipe of a run: its settings go before the world's numbers."""
+        settings = self.settings_of(arm, configuration)
+        return self.recipe.replace(**{**self.worlds[world].numbers, **settings})

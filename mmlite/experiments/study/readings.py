@@ -14,6 +14,7 @@ from mmlite.data import ImageSet
 from mmlite.encoders import encode
 from mmlite.evaluation import few_label_accuracy, knn_accuracy, linear_probe_accuracy
 from mmlite.experiments.study.protocol import READERS
+from mmlite.metamask.mask import shuffled
 from mmlite.redundancy import effective_rank
 from mmlite.whitening import fit_whitening
 
@@ -101,11 +102,10 @@ def _changes(h: Tensor, mask: Tensor | None, seed: int) -> dict[str, Change]:
     }
     if mask is None:
         return changes
-    order = torch.randperm(len(mask), generator=torch.Generator().manual_seed(seed))
-    shuffled = mask[order.to(mask.device)]
+    other = shuffled(mask, seed)
     return changes | {
         "masked": lambda h: h * mask,
-        "shuffled": lambda h: h * shuffled,
+        "shuffled": lambda h: h * other,
         "whitened, masked": lambda h: white(h) * mask,
     }
 

@@ -89,7 +89,6 @@ def _verdict(results: Results) -> list[str]:
         verdict = judge(results)
     except IncompleteError as error:
         said = [f"No verdict yet: {error}."]
-        verdict = None
     else:
         said = [f"Verdict: {verdict.word}.", *_reasons(verdict, protocol.margin)]
     for difference in protocol.primary:
@@ -135,7 +134,7 @@ def _world(results: Results, world: str) -> list[str]:
             lines += aligned([[f"  {reader}", *ORDER], *rows])
     if len(lines) == 1:
         done = sum(cell.stage == MAIN and cell.world == world for cell in results.lines)
-        return [*lines[:1], f"  no arm is complete yet ({done} runs are done)"]
+        return [*lines, f"  no arm is complete yet ({done} runs are done)"]
     return lines
 
 

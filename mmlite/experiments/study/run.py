@@ -79,9 +79,8 @@ def _done(
                 if len(running) == jobs:
                     break
                 if cell not in running.values():
-                    frozen = results.protocol.arms[cell.arm].shuffled_mask_of is not None
-                    logits = results.mask(cell) if frozen else None
-                    running[pool.submit(run_cell, results.protocol, cell, logits)] = cell
+                    future = pool.submit(run_cell, results.protocol, cell, results.mask(cell))
+                    running[future] = cell
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:

@@ -31,7 +31,7 @@ class Outcome:
         interval: the mean and its 95 % Student-t interval.
         deviation: of the differences from seed to seed.
         p: of the paired t-test: one-sided for a primary difference, two-sided for another.
-        p_flip: of the sign-flip test, with the same alternative.
+        p_flip: of the sign-flip test that it is above 0, of a primary difference.
         p_equivalent: against a difference of the margin or more, of a primary difference.
         p_adjusted: p after Holm's correction, of a secondary difference.
     """
@@ -40,7 +40,7 @@ class Outcome:
     interval: Interval
     deviation: float
     p: float
-    p_flip: float
+    p_flip: float | None = None
     p_equivalent: float | None = None
     p_adjusted: float | None = None
 
@@ -72,6 +72,7 @@ def judge(results: Results) -> Verdict:
         outcomes.append(
             Outcome(
                 **_seen(difference, a, b, "greater"),
+                p_flip=sign_flip_test(a, b),
                 p_equivalent=equivalence_test(a, b, protocol.margin),
             )
         )
@@ -167,7 +168,6 @@ def _seen(difference: Difference, a: list[float], b: list[float], alternative: s
         "interval": paired_difference(a, b),
         "deviation": stdev(x - y for x, y in zip(a, b, strict=True)),
         "p": t_test(a, b, alternative),
-        "p_flip": sign_flip_test(a, b, alternative),
     }
 
 

@@ -5,6 +5,7 @@ import studies
 import torch
 
 import mmlite
+from mmlite.experiments import parts
 from mmlite.experiments.study import arms
 from mmlite.experiments.study.arms import images_of, run_cell, train_arm
 from mmlite.experiments.study.cells import MAIN, TUNING, Cell
@@ -150,7 +151,7 @@ def test_a_training_that_fails_is_a_line_that_says_so(tmp_path, monkeypatch):
     def fails(*arguments, **named):
         raise TrainingError("the loss is NaN in step 3\nand so on")
 
-    monkeypatch.setattr(arms, "fit", fails)
+    monkeypatch.setattr(parts, "fit", fails)
     line = run_cell(protocol, Cell(TUNING, "clean", "joint", 1, 0))
     assert line["failed"] == "the loss is NaN in step 3"
     assert "readings" not in line
