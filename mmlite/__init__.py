@@ -62,6 +62,8 @@ _HOME = {
     "risk_bounds": "theory",
     "claim": "course.claims",
     "check": "exercises",
+    "progress": "exercises",
+    "reveal": "exercises",
 }
 _MODULES = (
     *("support", "distributed", "datasets", "data", "views", "encoders", "contrastive"),

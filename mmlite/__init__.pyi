@@ -39,7 +39,7 @@ from mmlite.evaluation import (
     linear_probe_accuracy as linear_probe_accuracy,
     neighbors as neighbors,
 )
-from mmlite.exercises import check as check
+from mmlite.exercises import check as check, progress as progress, reveal as reveal
 from mmlite.mask_study import (
     chance_shares as chance_shares,
     mask_accuracy as mask_accuracy,

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import settings
 from skips import pytest_terminal_summary  # noqa: F401
 
+os.environ["MMLITE_PROGRESS"] = "off"  # what tests pass is no student's progress
+
 settings.register_profile("same", derandomize=True)
 settings.register_profile("explore", derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mmlite.cli import bench, evaluate, grade, lab, lessons, site, study, train
+from mmlite.cli import bench, evaluate, grade, lab, lessons, progress, site, study, train
 from mmlite.cli.pipes import leave_closed_pipes
 
 CLOSED_PIPE = 141  # what a shell makes of the signal SIGPIPE
@@ -82,6 +82,6 @@ def parser() -> argparse.ArgumentParser:
     )
     whole.add_argument("--version", action="version", version=f"mmlite {__version__}")
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
-    for command in (lab, lessons, grade, train, evaluate, study, site, bench):
+    for command in (lab, progress, lessons, grade, train, evaluate, study, site, bench):
         command.add(commands)
     return whole

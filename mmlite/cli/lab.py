@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from mmlite.cli.arguments import need
 
 CONFIG = Path(__file__).with_name("jupyter")  # what JupyterLab reads before its user's own
+RESTART = "--restart"
 
 
 def add(commands) -> None:
@@ -17,9 +17,15 @@ def add(commands) -> None:
     opens = commands.add_parser(
         "lab",
         help="open a lesson in JupyterLab",
-        description="Open a lesson in JupyterLab. Where there is no display it prints the link. "
-        "Further options are passed to JupyterLab, for instance --ip 0.0.0.0 to reach it from "
-        "outside a container, or --port 9000.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Open your own copy of a lesson in JupyterLab. The copies are in work/, which "
+        "git leaves alone.\nWhere there is no display it prints the link. Further options are "
+        "passed to JupyterLab.",
+        epilog="examples:\n"
+        "  mmlite lab                   lesson 01, or your copy of it\n"
+        "  mmlite lab 03 --restart      lesson 03 from its beginning; your old copy is kept\n"
+        "  mmlite lab --ip 0.0.0.0      to reach it from outside a container\n"
+        "  mmlite lab 02 --port 9000",
     )
     opens.add_argument(
         "lesson",
@@ -27,6 +33,9 @@ def add(commands) -> None:
         type=os.path.expanduser,
         default="01",
         help="for instance 01 (the default)",
+    )
+    opens.add_argument(
+        RESTART, action="store_true", help="start the lesson over; your old copy is kept beside it"
     )
     opens.set_defaults(command=lab)
 
@@ -37,36 +46,56 @@ def lab(options: argparse.Namespace) -> int:
 
     need("nbformat", "jupyterlab", "ipykernel")
     course = find_course()
-    notebook = find_lessons(course / "lessons", [options.lesson])[0]
-    command = jupyter_command(course, notebook, has_display(), is_root()) + options.jupyter
-    environment = without_nbgrader(os.environ)
-    print(f"Opening {notebook.name}. Stop with Ctrl-C.", flush=True)
-    if os.name == "posix":  # JupyterLab takes this process's place, and so its signals
-        os.chdir(course)
-        os.execve(command[0], command, environment)
+    lesson = find_lessons(course / "lessons", [options.lesson])[0]
+    print("Starting JupyterLab …", flush=True)
+    notebook = own_copy(course, lesson, options.restart)
+    os.environ.update(with_our_configuration(os.environ))
+    os.chdir(course)
+    from mmlite.course.lab_server import serve
+
+    serve(jupyter_options(course, notebook, has_display(), is_root()) + options.jupyter)
+    return 0
+
+
+def own_copy(course: Path, lesson: Path, restart: bool = False) -> Path:
+    """Return the student's copy of a lesson, or the lesson itself where none can be written."""
+    from mmlite.course.own_copies import copy_lessons, start_over
+
     try:
-        return subprocess.run(command, cwd=course, env=environment).returncode
-    except KeyboardInterrupt:
-        return 0
+        if restart and (aside := start_over(course, lesson)):
+            print(f"Your old copy is now {aside.relative_to(course)}.")
+        copies = copy_lessons(course)
+    except OSError as error:
+        print(
+            f"mmlite: {error.filename}: {error.strerror}. So this opens {lesson.name} itself; save "
+            "your work elsewhere",
+            file=sys.stderr,
+        )
+        return lesson
+    for name in copies.outdated:
+        print(
+            f"Lesson {name} has changed since you began it. Your copy stays as it is; "
+            f"mmlite lab {name[:2]} {RESTART} starts the new one and keeps yours beside it."
+        )
+    return copies.folder / lesson.name
 
 
-def jupyter_command(course: Path, notebook: Path, display: bool, root: bool) -> list[str]:
-    """Return the command that starts JupyterLab on a notebook. A busy port is stepped over."""
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={course}"]
+def jupyter_options(course: Path, notebook: Path, display: bool, root: bool) -> list[str]:
+    """Return JupyterLab's options to open a notebook. A busy port is stepped over."""
+    options = [f"--ServerApp.root_dir={course}"]
     # so that the link it prints leads to the lesson; a file argument would not
-    command += [f"--LabApp.default_url=/lab/tree/{notebook.relative_to(course).as_posix()}"]
-    # a first start should show the lesson, not a question about news
-    command += ["--LabApp.news_url=None"]
-    command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
-    command += [] if display else ["--no-browser"]
-    command += ["--allow-root"] if root else []
-    return command
+    options += [f"--LabApp.default_url=/lab/tree/{notebook.relative_to(course).as_posix()}"]
+    options += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    options += [] if display else ["--no-browser"]
+    options += ["--allow-root"] if root else []
+    return options
 
 
-def without_nbgrader(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment in which JupyterLab leaves nbgrader out, if a teacher has it.
+def with_our_configuration(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which JupyterLab shows the lesson and no question about news.
 
-    Its buttons would stand in every lesson, and "Validate" would hold the server up for minutes.
+    It leaves nbgrader out too, if a teacher has it: its buttons would stand in every lesson, and
+    "Validate" would hold the server up for minutes.
     """
     places = [str(CONFIG), *filter(None, [environment.get("JUPYTER_CONFIG_PATH")])]
     return {**environment, "JUPYTER_CONFIG_PATH": os.pathsep.join(places)}
@@ -89,6 +118,8 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     own = list(arguments)
     if own[:1] != ["lab"]:
         return own, []
+    restart = [RESTART] if RESTART in own else []
+    own = [argument for argument in own if argument != RESTART]
     has_lesson = len(own) > 1 and (not own[1].startswith("-") or own[1] in ("-h", "--help"))
     end = 2 if has_lesson else 1
-    return own[:end], own[end:]
+    return own[:end] + restart, own[end:]

@@ -59,6 +59,11 @@ def add(commands) -> None:
     releases.add_argument(
         "target", type=arguments.path, metavar="DIR", help="a new folder, or a name.zip"
     )
+    releases.add_argument(
+        "--no-solutions",
+        action="store_true",
+        help="leave out what shows a solution after a try (`mmlite.reveal`)",
+    )
     releases.set_defaults(command=release_lessons)
 
 
@@ -111,7 +116,7 @@ def release_lessons(options: argparse.Namespace) -> int:
     from mmlite.course.release import release
 
     arguments.need("nbformat")
-    done = release(find_course(), options.target)
+    done = release(find_course(), options.target, solutions=not options.no_solutions)
     for name in done.left_out:
         print(f"left out, for git does not track it: {name}", file=sys.stderr)
     print(f"{options.target}: {len(done.files)} files, lessons without answers and hidden tests")

@@ -10,6 +10,7 @@ import math
 import re
 from typing import NamedTuple
 
+from mmlite.course.shell import sign
 from mmlite.course.tables import WIDEST
 from mmlite.support import checks
 
@@ -53,7 +54,8 @@ def claim(
     numbers = f"(must be {' and '.join(bounds)}; measured ≈ "
     # what another machine measures must not move the line's end
     fits = len(f"{said} {numbers}{LONGEST})") <= WIDEST
-    print(f"{said}{' ' if fits else NEXT_LINE}{numbers}{float(value):.3g})")
+    shown = said if holds else said.replace("✗", sign("✗"), 1)
+    print(f"{shown}{' ' if fits else NEXT_LINE}{numbers}{float(value):.3g})")
 
 
 class Claim(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -120,7 +121,8 @@ def execute(
     started = time.perf_counter()
     try:
         with _interruptible(client):
-            client.execute()
+            # what a run of ours passes is no student's progress
+            client.execute(env={**os.environ, "MMLITE_PROGRESS": "off"})
     except (CellExecutionError, DeadKernelError, TimeoutError) as error:
         raise LessonError(f"the notebook stopped: {_plain(str(error))}") from error
     seconds = time.perf_counter() - started
@@ -182,12 +184,12 @@ def run(path: Path, on_cell: Callable[[], None] = lambda: None) -> LessonRun:
 
 
 def printed(notebook: NotebookNode) -> str:
-    """Return all that a notebook's cells printed; each cell begins on a line of its own."""
+    """Return all that a notebook's cells printed, without colors; each cell begins a line."""
     text = ""
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if output.output_type == "stream" and output.name == "stdout":
-                text += output.text
+                text += _plain(output.text)
         text += "" if text.endswith("\n") or not text else "\n"
     return text
 

@@ -11,6 +11,8 @@ from mmlite.course.notebooks import LessonError, find_lessons, read_notebook
 # What a student needs beside the lessons to run and read them; `pip install` takes the library.
 RELEASED = ("README.md", "LICENSE", "pyproject.toml", "environment.yml", "docs", "mmlite")
 
+SHOWS_SOLUTIONS = "mmlite/exercises/solution.py"  # what `mmlite.reveal` needs
+
 
 class Release(NamedTuple):
     """Names of the files that were written, and of those that were left out: git has them not."""
@@ -19,13 +21,18 @@ class Release(NamedTuple):
     left_out: list[str]
 
 
-def release(course: Path, target: Path) -> Release:
+def release(course: Path, target: Path, *, solutions: bool = True) -> Release:
     """Write what students get into a new folder, or into a zip if `target` ends in .zip.
 
     That is the lessons and the library with what installs it, as far as git tracks them: what else
     lies in a teacher's clone is the teacher's. (Without git, as in a release itself, all files of
     theirs go but hidden ones.) The library is open and holds the exercises' references, as every
     library that explains itself does; the masters, with their answers and hidden tests, stay here.
+
+    Args:
+        course: the clone.
+        target: a new folder, or the name of a zip.
+        solutions: whether `mmlite.reveal` is to show a solution after a try.
 
     Raises:
         LessonError: there are no lessons, one is not what its master makes or holds a marker of
@@ -39,6 +46,7 @@ def release(course: Path, target: Path) -> Release:
     names = [path.relative_to(course).as_posix() for path in found if path.is_file()]
     names = [name for name in names if not _is_left_by_programs(name)]
     tracked = _tracked(course)
+    names = [name for name in names if solutions or name != SHOWS_SOLUTIONS]
     files = [name for name in names if tracked is None or name in tracked]
     for name in files:
         if name.endswith(".ipynb"):

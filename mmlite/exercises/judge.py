@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from mmlite.exercises.attempt import raised_at
 from mmlite.exercises.exercise import Case, Exercise, Mistake
 from mmlite.support.errors import first_line
 
@@ -89,7 +90,8 @@ def _judge_case(exercise: Exercise, function: Callable[..., Any], case: Case) ->
         detail = first_line(error) if str(error).strip() else "no detail"
         return Verdict(
             "wrong",
-            f"{exercise.function} raised {type(error).__name__}: {detail} (for {_describe(case)})",
+            f"{exercise.function} raised {type(error).__name__}: {detail} (for {_describe(case)}"
+            f"{raised_at(error, function)})",
         )
     if not _same(_copy(case), given):
         return Verdict("wrong", f"{exercise.function} changed its inputs; work on a copy")

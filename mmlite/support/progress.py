@@ -1,9 +1,15 @@
-"""Progress bars, in a terminal and in a notebook."""
+"""Progress bars, in a terminal and in a notebook, and a curve of a few characters to put in one."""
 
+import itertools
+import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+INTERVAL = 1.0  # seconds between two drawings
+LEVELS = "▁▂▃▄▅▆▇█"
 
 
 def progress_bar(
@@ -30,5 +36,28 @@ def progress_bar(
         unit=unit,
         disable=quiet,
         leave=False,
-        mininterval=1.0,
+        mininterval=INTERVAL,
     )
+
+
+def curve(values: Sequence[float], width: int = 12) -> str:
+    """Return numbers as a curve of at most `width` characters, each the mean of an equal part.
+
+    The lowest part is the lowest character, the highest the highest. It is empty where standard
+    error, to which bars are written, has no such characters.
+
+    Args:
+        values: finite numbers, in order.
+        width: how many characters at most.
+    """
+    try:
+        LEVELS.encode(getattr(sys.stderr, "encoding", None) or "utf-8")
+    except (LookupError, UnicodeEncodeError):
+        return ""
+    parts = min(width, len(values))
+    ends = [len(values) * part // parts for part in range(parts + 1)] if parts else []
+    means = [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(ends)]
+    low, high = min(means, default=0.0), max(means, default=0.0)
+    if low == high:
+        return LEVELS[0] * parts
+    return "".join(LEVELS[round((len(LEVELS) - 1) * (mean - low) / (high - low))] for mean in means)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmlite import distributed
-from mmlite.support.progress import progress_bar
+from mmlite.support.progress import curve, progress_bar
 from mmlite.support.rng import own_generators
 from mmlite.training.arguments import Checkpointing, Hooks, Settings
 from mmlite.training.checkpoints import CheckpointError, alone, exists, save_checkpoint
@@ -181,7 +181,8 @@ class TrainingRun:
         self.state.step += 1
         self.bar.update()
         if self.watch.due():
-            shown = f"loss {self.history.known[-1]:.3f}, {self._rate():,.0f} images/s"
+            known = self.history.known
+            shown = f"loss {known[-1]:.3f} {curve(known)}, {self._rate():,.0f} images/s"
             self.bar.set_postfix_str(shown, refresh=False)
         every = self.checkpoint and self.checkpoint.every
         if every and self.state.step % every == 0 and self.state.within_epoch:

@@ -138,3 +138,21 @@ def test_a_lesson_without_a_master_that_shows_a_marker_is_refused(tmp_path):
     ):
         release(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_release_may_leave_out_what_shows_solutions(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    without, with_them = tmp_path / "without", tmp_path / "with"
+    assert cli.main(["lessons", "release", str(without), "--no-solutions"]) == 0
+    release(ROOT, with_them)
+    left = set(contents(with_them)) - set(contents(without))
+    assert left == {"mmlite/exercises/solution.py"}
+    code = "import mmlite; mmlite.check('01.1', lambda a, b: a @ b.T); mmlite.reveal('01.1')"
+    said = {
+        folder: subprocess.run(
+            [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout
+        for folder in (without, with_them)
+    }
+    assert "no solutions to show" in said[without]
+    assert "def cosine_similarity" in said[with_them]

@@ -230,13 +230,13 @@ def test_check_prints_one_stable_line_and_returns_what_to_go_on_with(capsys):
 
     assert check("01.4", stub) is find("01.4").reference
     assert capsys.readouterr().out == (
-        "○ exercise 01.4 not started; the lesson goes on with mmlite.nt_xent\n"
+        "○ exercise 01.4 not started; the lesson goes on with the course's own function\n"
     )
     mistake = find("01.4").mistakes[0]
     assert check("01.4", mistake.function) is find("01.4").reference
     printed = capsys.readouterr().out
     assert "✗ exercise 01.4: this is the loss without removing a view's similarity" in printed
-    assert "goes on with mmlite.nt_xent; mend your answer" in printed
+    assert "goes on with the course's own function; mend your answer" in printed
 
 
 def test_check_leaves_the_random_state(capsys):

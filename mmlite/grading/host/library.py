@@ -38,6 +38,7 @@ FROM = {
     "encoders": "01",
     "course": "01",
     "course.claims": "01",
+    "course.shell": "01",
     "course.tables": "01",
     "contrastive": "02",  # 01.4 nt_xent
     "evaluation": "02",  # 01.2 is the vote of `knn_accuracy`
@@ -76,6 +77,7 @@ FROM = {
 # masters; costs and plots, which hold answers of lesson 07 or import them; whole runs.
 NEVER = {
     *("__main__", "cli", "course.build", "course.notebooks", "course.release", "course.site"),
+    *("course.lab_server", "course.own_copies", "course.progress"),
     *("course.forest", "course.picture", "course.plots", "course.waterfall", "course.widgets"),
     *("datasets.make_fashion", "exercises", "experiments", "grading"),
 }
