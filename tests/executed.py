@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from itertools import zip_longest
 from pathlib import Path
 
+import labs
 import nbformat
 
 from mmlite.course.claims import masked
@@ -37,6 +39,20 @@ def by_nbval(path: Path, environment: Environment) -> str:
 def pytest_nbval(*arguments: str, environment: Environment | None = None):
     command = ["pytest", "-q", "-p", "no:cacheprovider", "--nbval", *arguments]
     return run(*command, environment=environment)
+
+
+def by_browser(path: Path, environment: Environment) -> str:
+    """Run a notebook in JupyterLab, in a browser, and open it again; return what differs.
+
+    Raises:
+        AssertionError: a slider does nothing, or the second day shows less than the first.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        course = Path(name)
+        shutil.copytree(path.parent, course / "lessons")
+        saved, moved = labs.two_days(course, path.stem, **environment)
+        assert moved >= 1, "no slider was found"
+        return differences(path, saved)
 
 
 def by_nbclient(path: Path, environment: Environment) -> str:
@@ -81,6 +97,7 @@ def nbgrader(
 
 RUNNERS: dict[str, Callable[[Path, Environment], str]] = {
     "nbval": by_nbval,
+    "browser": by_browser,
     "nbclient": by_nbclient,
     "nbgrader": by_nbgrader,
 }

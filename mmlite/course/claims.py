@@ -10,9 +10,9 @@ import math
 import re
 from typing import NamedTuple
 
-from mmlite.course.shell import sign
 from mmlite.course.tables import WIDEST
 from mmlite.support import checks
+from mmlite.support.shell import sign
 
 HOLDS = "✓ claim: "
 FAILS = "✗ claim fails: "

@@ -200,9 +200,9 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def _passes(output: NotebookNode) -> bool:
-    """Whether an output is a progress bar, which has no place in a stored notebook."""
-    text = str(output.get("data", {}).get("text/plain", ""))
-    return text.endswith("/s]")
+    """Whether an output is a progress bar, or what one left: nothing has a place in a notebook."""
+    data = output.get("data")
+    return data is not None and (not data or str(data.get("text/plain", "")).endswith("/s]"))
 
 
 def _plain(text: str) -> str:

@@ -15,8 +15,8 @@ from filelock import FileLock, Timeout
 
 from mmlite.course.notebooks import LessonError, find_course
 from mmlite.course.own_copies import FOLDER
-from mmlite.course.shell import in_notebook
 from mmlite.support.files import replacing
+from mmlite.support.shell import in_notebook
 
 VARIABLE, OFF = "MMLITE_PROGRESS", "off"
 PATIENCE = 5  # seconds to wait for another notebook that writes

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from mmlite.course.shell import running_shell
+from mmlite.support.shell import running_shell
 
 
 def raised_at(error: BaseException, function: Callable[..., Any]) -> str:

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 from mmlite.course.progress import Attempts, ProgressError, attempts, record
-from mmlite.course.shell import sign
 from mmlite.exercises.attempt import newest_did_not_run, showing_once
 from mmlite.exercises.catalog import all_exercises, find
 from mmlite.exercises.exercise import Exercise
 from mmlite.exercises.judge import judge
 from mmlite.support import devices
+from mmlite.support.shell import sign
 
 GOES_ON = "the lesson goes on with the course's own function"
 

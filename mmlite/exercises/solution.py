@@ -3,8 +3,8 @@
 import inspect
 import textwrap
 
-from mmlite.course.shell import in_notebook
 from mmlite.exercises.exercise import Exercise
+from mmlite.support.shell import in_notebook
 
 
 def show(exercise: Exercise) -> None:

@@ -28,8 +28,11 @@ def progress_bar(
         quiet: draw nothing.
     """
     from tqdm.auto import tqdm  # here, for `mmlite --help` needs none
+    from tqdm.notebook import tqdm_notebook
 
-    return tqdm(
+    # without ipywidgets a notebook has a terminal's bar
+    kind = _passing(tqdm) if issubclass(tqdm, tqdm_notebook) else tqdm
+    return kind(
         total=total,
         initial=begun,
         desc=title or None,
@@ -38,6 +41,27 @@ def progress_bar(
         leave=False,
         mininterval=INTERVAL,
     )
+
+
+def _passing(tqdm: type) -> type:
+    """Return a notebook's bar that leaves no widget behind, which no kernel could show tomorrow."""
+    from IPython.display import display
+
+    class Passing(tqdm):
+        shown = None
+
+        def __init__(self, *arguments, **named) -> None:
+            super().__init__(*arguments, display=False, **named)
+            if not self.disable:
+                self.shown = display(self.container, display_id=True)
+
+        def close(self) -> None:
+            super().close()
+            if self.shown is not None:
+                self.shown.update({}, raw=True)  # in the widget's place: nothing
+                self.shown = None
+
+    return Passing
 
 
 def curve(values: Sequence[float], width: int = 12) -> str:

@@ -12,9 +12,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from labs import running_lab, wait_for_link
 from running import ROOT, course, run_without
 
 from mmlite import cli
@@ -72,36 +74,13 @@ def test_a_display_is_recognized(monkeypatch, platform, variables, shown):
 def started(tmp_path):
     """Start `mmlite lab` in a course of its own, with a terminal or without."""
     shutil.copytree(ROOT / "lessons", tmp_path / "lessons")
-    begun = []
+    with ExitStack() as stack:
 
-    def start(*options: str, terminal: bool = False) -> tuple[subprocess.Popen, Path]:
-        environment = {k: v for k, v in os.environ.items() if "DISPLAY" not in k}
-        environment |= {
-            "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
-            "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONPATH": str(ROOT),
-        }
-        command = [sys.executable, "-m", "mmlite", "lab", *options]
-        keyboard = pty.openpty()[1] if terminal else subprocess.DEVNULL
-        log = tmp_path / "log"
-        with log.open("w") as out:
-            begun.append(
-                subprocess.Popen(
-                    command,
-                    cwd=tmp_path,
-                    env=environment,
-                    stdin=keyboard,
-                    stdout=out,
-                    stderr=subprocess.STDOUT,
-                )
-            )
-        return begun[-1], log
+        def start(*options: str, terminal: bool = False):
+            keyboard = pty.openpty()[1] if terminal else subprocess.DEVNULL
+            return stack.enter_context(running_lab(tmp_path, *options, stdin=keyboard))
 
-    yield start
-    for server in begun:
-        server.kill()
-        server.wait(timeout=300)
+        yield start
 
 
 def test_lab_opens_a_copy_of_lesson_01_and_steps_over_a_busy_port(started):
@@ -182,19 +161,6 @@ def fetch(address: str, server: subprocess.Popen, log: Path, seconds: float = 30
             if time.monotonic() > end:
                 raise
             time.sleep(0.2)
-
-
-def wait_for_link(log: Path, server: subprocess.Popen, seconds: float = 300) -> str:
-    """Return the link that JupyterLab prints."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        pattern = r"http://(?:localhost|127\.0\.0\.1):\d+/lab/\S*token=\w+"
-        found = re.search(pattern, log.read_text())
-        if found:
-            return found[0]
-        assert server.poll() is None, f"JupyterLab stopped:\n{log.read_text()}"
-        time.sleep(0.2)
-    raise AssertionError(f"no link after {seconds} s:\n{log.read_text()}")
 
 
 def test_lab_says_that_jupyterlab_is_missing(tmp_path):

@@ -1,8 +1,8 @@
 """The notebooks: outputs really compared, nothing stale or unexecuted, cards and costs true.
 
-The lessons are compared as this processor computes, by nbval; their masters as another one does,
-executed by nbgrader, so by nbclient. All of both as a processor without AVX does, which takes twice
-as long, and all of both executed by nbclient as it is:
+The lessons are run as this processor computes, in a browser where there is one; their masters as
+another one does, by nbval. All of both as a processor without AVX does, which takes twice as long,
+and all of both by another program:
 
     MMLITE_PROCESSOR=sse uv run pytest -n 2 tests/course/test_lessons.py -m lesson
     MMLITE_RUNNER=nbclient uv run pytest -n 2 tests/course/test_lessons.py -m lesson
@@ -20,6 +20,7 @@ import nbformat
 import pytest
 import torch
 from executed import RUNNERS, differences, pytest_nbval
+from labs import browser_path
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from mmlite.course import build, notebooks
@@ -72,13 +73,13 @@ ASKED = os.environ.get("MMLITE_PROCESSOR")
 @pytest.mark.lesson
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.name)
 def test_a_lessons_outputs_are_the_same_on_a_fresh_kernel(path):
-    assert compared(path, "nbval", ASKED) == ""
+    assert compared(path, "browser" if browser_path() else "nbval", ASKED) == ""
 
 
 @pytest.mark.lesson
 @pytest.mark.parametrize("path", MASTERS, ids=lambda path: path.name)
 def test_a_masters_outputs_are_the_same_on_a_fresh_kernel_of_another_processor(path):
-    assert compared(path, "nbgrader", ASKED or ANOTHER) == ""
+    assert compared(path, "nbval", ASKED or ANOTHER) == ""
 
 
 TRAINING = """

@@ -19,6 +19,7 @@ FROM = {
     "support.columns": "01",
     "support.devices": "01",
     "support.scaling": "01",
+    "support.shell": "01",
     "support.progress": "01",
     "support.files": "01",
     "support.errors": "01",
@@ -38,7 +39,6 @@ FROM = {
     "encoders": "01",
     "course": "01",
     "course.claims": "01",
-    "course.shell": "01",
     "course.tables": "01",
     "contrastive": "02",  # 01.4 nt_xent
     "evaluation": "02",  # 01.2 is the vote of `knn_accuracy`
