@@ -71,10 +71,13 @@ def test_the_pins_of_conda_are_within_the_projects_bounds_and_complete():
     assert {".".join(version.split(".")[:2]) for version in versions} == {python}
 
 
-def test_the_readmes_python_runs():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
-    assert blocks
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_the_python_of_readme_and_pages_runs():
+    texts = [path.read_text(encoding="utf-8") for path in PAGES]
+    blocks = [b for text in texts for b in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
+    assert len(blocks) >= 2
     for block in blocks:
         assert len(block.splitlines()) <= 16
         done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True)
@@ -82,12 +85,30 @@ def test_the_readmes_python_runs():
         assert re.search(r"\d", done.stdout)
 
 
-def test_every_file_and_command_that_the_readme_names_exists():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for link in re.findall(r"\]\(([^)#]+)\)", readme):
-        assert link.startswith("https://") or (ROOT / link).exists(), link
-    for script in re.findall(r"benchmarks/\w+\.py", readme):
-        assert (ROOT / script).exists(), script
+def test_every_file_and_command_that_readme_and_pages_name_exists():
+    named = set()
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for link in re.findall(r"\]\(([^)#]+)\)", text):
+            assert link.startswith("https://") or (page.parent / link).exists(), link
+        named |= set(re.findall(r"benchmarks/\w+\.py", text))
+    scripts = {f"benchmarks/{path.name}" for path in (ROOT / "benchmarks").glob("*.py")}
+    assert named <= scripts
+    assert scripts - named <= {"benchmarks/common.py"}  # each has its row
+
+
+def test_the_command_line_of_readme_and_pages_is_understood():
+    from mmlite.cli import command_line
+
+    commands = set()
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
+            commands |= set(re.findall(r"(?:uv run|-m|&&) (mmlite [^#\n&|]*)", block))
+    assert len(commands) >= 10
+    for command in sorted(commands):
+        own, _ = command_line.lab.split(command.split()[1:])
+        command_line.parser().parse_args(own)
 
 
 def test_the_readmes_costs_are_the_lessons():
