@@ -27,6 +27,7 @@ napoleon_use_ivar = True
 mathjax_path = "tex-svg.js"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_theme = "pydata_sphinx_theme"
 html_copy_source = False
 html_show_sourcelink = False

@@ -10,9 +10,7 @@ import io
 import math
 import os
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -20,22 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmlite.datasets import DataError, tiny_imagenet
+from mmlite.datasets import DataError
+from mmlite.datasets.folder import read_folder
+from mmlite.datasets.known_sets import FASHION_CLASSES, SOURCES
 from mmlite.support import checks
 from mmlite.support.errors import first_line
 
-FASHION_CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
 FASHION_SHA256 = "5bd2701e11b038dd60d4e3bcc3fc9ceeb63d7b754fc80b75cfd492899a5d1a00"
 TEXTURE_FREQUENCIES = 3  # cosines of 0, 1 and 2 half-waves along each axis: 9 smooth modes
 
@@ -109,6 +97,42 @@ class ImageSet:
                 f"nuisance must be float of shape [{len(self.images)}, K], one row for each image, "
                 f"got {nuisance.dtype} of shape {list(nuisance.shape)}"
             )
+
+    @classmethod
+    def from_folder(
+        cls, path: str | Path, size: int | None = None, *, channels: int = 3
+    ) -> "ImageSet":
+        """Return the images of a folder, whose subfolders are the classes, on the CPU.
+
+        Any common format is read (PNG, JPEG, WebP, TIFF, BMP, GIF, PGM; of 16 bits the upper 8),
+        turned as its camera says. What cannot be read is left out, and a `DataWarning` names it.
+        Without subfolders the images have no labels (-1).
+
+        Args:
+            path: the folder.
+            size: H = W; the shorter side is brought to it and the middle kept. By default images
+                are taken as they are, and have to be of one size.
+            channels: 3 for color, 1 for gray.
+
+        Raises:
+            ValueError: an argument is out of its range.
+            DataError: there is no such folder or no image in it, or the sizes differ.
+
+        Example:
+            >>> mmlite.ImageSet.from_folder("pets/train", size=32)  # doctest: +SKIP
+            ImageSet(train: 7,349 images 3×32×32, 37 classes, on cpu)
+        """
+        root = checks.path("path", path)
+        size = None if size is None else checks.whole("size", size, 1)
+        if checks.whole("channels", channels, 1, 3) == 2:
+            raise checks.wrong("channels", "3 or 1", channels)
+        images, labels, classes = read_folder(root, size, channels)
+        return cls(
+            torch.from_numpy(images),
+            torch.tensor(labels, dtype=torch.int64),
+            classes,
+            root.resolve().name or "images",
+        )
 
     @property
     def device(self) -> torch.device:
@@ -190,8 +214,8 @@ def load(
     checks.text("split", split)
     size = None if size is None else checks.whole("size", size, 1)
     seed, download = checks.seed(seed), checks.flag("download", download)
-    if name != "fashion" and name not in _SOURCES:
-        known = ", ".join(["fashion", *_SOURCES])
+    if name != "fashion" and name not in SOURCES:
+        known = ", ".join(["fashion", *SOURCES])
         raise ValueError(f"there is no data set {name!r}; the sets are: {known}")
     splits = ("train", "test", "unlabeled") if name == "stl10" else ("train", "test")
     if split not in splits:
@@ -260,7 +284,7 @@ def _load_shipped(split: str) -> ImageSet:
 
 def _load_from_folder(name: str, split: str, root: Path, download: bool) -> ImageSet:
     try:
-        images, labels, classes = _SOURCES[name](root, split, download)
+        images, labels, classes = SOURCES[name](root, split, download)
         found = ImageSet(
             torch.as_tensor(np.ascontiguousarray(images)),
             torch.as_tensor(np.asarray(labels)).long(),
@@ -285,36 +309,6 @@ def _load_from_folder(name: str, split: str, root: Path, download: bool) -> Imag
             f"; {fetch}, or pass root= or set MMLITE_DATA to the folder that has it"
         ) from error
     return found
-
-
-def _fashion_mnist(root: Path, split: str, download: bool):
-    from torchvision.datasets import FashionMNIST
-
-    source = FashionMNIST(root, train=split == "train", download=download)
-    return source.data.numpy()[:, None], source.targets, FASHION_CLASSES
-
-
-def _cifar(root: Path, split: str, download: bool, kind: str):
-    from torchvision import datasets
-
-    source = getattr(datasets, kind)(root, train=split == "train", download=download)
-    return source.data.transpose(0, 3, 1, 2), source.targets, source.classes
-
-
-def _stl10(root: Path, split: str, download: bool):
-    from torchvision.datasets import STL10
-
-    source = STL10(root, split=split, download=download)
-    return source.data, source.labels, source.classes
-
-
-_SOURCES: dict[str, Callable] = {
-    "fashion-mnist": _fashion_mnist,
-    "cifar10": partial(_cifar, kind="CIFAR10"),
-    "cifar100": partial(_cifar, kind="CIFAR100"),
-    "stl10": _stl10,
-    "tiny-imagenet": lambda root, split, download: tiny_imagenet.read(root, split),
-}
 
 
 def plant_background(image_set: ImageSet, strength: float, seed: int = 0) -> ImageSet:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 MINUTE = 60_000.0  # milliseconds: what is waited for is a condition, so a wait may be long
 LINK = r"http://(?:localhost|127\.0\.0\.1):\d+/lab/\S*token=\w+"
 SIZES = (800, 1280, 1440)  # pixels

@@ -126,6 +126,14 @@ CASES = {
         {"index": 0},
         {"index": (None, "a", 1.5, True, (0, 1), [0.5], ["a"], H, torch.ones(2), [[0], [1, 2]])},
     ),
+    "data.ImageSet.from_folder": (
+        {"path": ".", "size": 8, "channels": 3},
+        {
+            "path": (*PATH, None),
+            "size": (*OPTIONAL_WHOLE, 0),
+            "channels": (None, 0, 2, "x", True, TENSOR),
+        },
+    ),
     "data.ImageSet.to": ({"device": "cpu"}, {"device": DEVICE}),
     "data.load": (
         {"name": "fashion", "split": "test", "size": 4, "seed": 0, "root": ".", "download": False},
@@ -537,6 +545,7 @@ CASES = {
             "warmup": (*NUMBER, -0.1, 1.0),
             "seed": SEED,
             **dict.fromkeys(("before_step", "after_step", "on_epoch"), FUNCTION[1:]),
+            **dict.fromkeys(("optimizer", "schedule"), FUNCTION[1:]),
             "progress": (None, 2, TENSOR),  # a string is a title
             "compile": FLAG,
             "history": (3, [1.0], "x"),
@@ -544,6 +553,10 @@ CASES = {
             "description": (3, "x", ["x"]),
             "precision": CHOICE,
         },
+    ),
+    "training.parameter_groups": (
+        {"model": nn.Linear(2, 2), "weight_decay": 0.1},
+        {"model": MODULE, "weight_decay": (*NUMBER, -1.0, math.inf)},
     ),
     "training.Checkpointing": (
         {"path": "last.pt"},

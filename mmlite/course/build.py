@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmlite.course.notebooks import LessonError, execute, read_notebook
+from mmlite.course.notebooks import FRAMES, LessonError, execute, read_notebook
 from mmlite.support.devices import machine
 from mmlite.support.files import replacing
 
@@ -143,9 +143,11 @@ def build(master_path: Path, lesson_path: Path, on_cell: Callable[[], None]) -> 
 
     master = read_notebook(master_path)
     made = {master_path: master, lesson_path: student_version(master)}
-    for notebook in made.values():
+    for path, notebook in made.items():
         tidy(notebook)
-        seconds = execute(notebook, lesson_path.parent, on_cell)
+        # the masters are for teachers, who have Python
+        frames = {FRAMES: "1"} if path == lesson_path else {}
+        seconds = execute(notebook, lesson_path.parent, on_cell, frames)
         notebook.metadata["mmlite"] = {"seconds": round(seconds), "machine": machine()}
         nbformat.validate(notebook)
     for path, notebook in made.items():  # each whole or not at all

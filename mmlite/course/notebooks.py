@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # `mmlite bench` looks for the course and does without
     from nbclient import NotebookClient
     from nbformat import NotebookNode
 
+# with this variable a dial's pictures are drawn ahead, and kept under this key of its metadata
+FRAMES, FRAMES_KEY = "MMLITE_FRAMES", "mmlite_frames"
 CELL_TIMEOUT = 1800  # seconds: a slow laptop needs minutes where two fast cores need one
 
 
@@ -92,7 +94,10 @@ def read_notebook(path: Path) -> NotebookNode:
 
 
 def execute(
-    notebook: NotebookNode, folder: Path, on_cell: Callable[[], None] = lambda: None
+    notebook: NotebookNode,
+    folder: Path,
+    on_cell: Callable[[], None] = lambda: None,
+    environment: Mapping[str, str] | None = None,
 ) -> float:
     """Run a notebook in place on a fresh kernel of this environment and return the seconds.
 
@@ -100,6 +105,7 @@ def execute(
         notebook: its outputs are replaced.
         folder: the kernel's working folder.
         on_cell: called after each code cell.
+        environment: variables that the kernel gets besides.
 
     Raises:
         LessonError: a cell raises, runs out of time or kills the kernel; outputs up to it stay.
@@ -122,7 +128,7 @@ def execute(
     try:
         with _interruptible(client):
             # what a run of ours passes is no student's progress
-            client.execute(env={**os.environ, "MMLITE_PROGRESS": "off"})
+            client.execute(env={**os.environ, "MMLITE_PROGRESS": "off", **(environment or {})})
     except (CellExecutionError, DeadKernelError, TimeoutError) as error:
         raise LessonError(f"the notebook stopped: {_plain(str(error))}") from error
     seconds = time.perf_counter() - started

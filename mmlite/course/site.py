@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mmlite.course.notebooks import LessonError
+from mmlite.course.notebooks import FRAMES_KEY, LessonError
 
 # What researchers import, page by page; the lessons link to these modules.
 PAGES = (
@@ -74,6 +74,8 @@ def gather(course: Path, sources: Path) -> None:
         for cell in notebook["cells"]:
             if cell["cell_type"] == "markdown":
                 cell["source"] = _linked("".join(cell["source"]))
+            else:
+                cell["outputs"] = _with_sliders(cell["outputs"])
         (sources / "lessons" / path.name).write_text(json.dumps(notebook), encoding="utf-8")
     for name in PAGES:
         (sources / "api" / f"{name}.rst").write_text(_page(name), encoding="utf-8")
@@ -86,6 +88,21 @@ def _linked(text: str) -> str:
     """Return a lesson's text with its links to files of a clone leading to pages of the site."""
     text = SOURCE.sub(lambda found: f"](../api/{found[1].replace('/', '.')}.rst)", text)
     return PAGE.sub(r"](../\1)", text)
+
+
+def _with_sliders(outputs: list[dict]) -> list[dict]:
+    """Return a cell's outputs, where a dial's picture has its sliders and the other frames."""
+    made: list[dict] = []
+    for output in outputs:
+        if frames := output.get("metadata", {}).get(FRAMES_KEY):
+            code = json.dumps(frames).replace("<", "\\u003c")
+            picture = "".join(output["data"]["text/html"])
+            script = f'<script type="application/json">{code}</script>'
+            output = {**output, "data": {"text/html": f'<div class="dial">{picture}{script}</div>'}}
+            output["metadata"] = {}
+            made.pop()  # the words in the place of the notebook's own sliders
+        made.append(output)
+    return made
 
 
 def _page(name: str) -> str:

@@ -1,12 +1,15 @@
 """Sliders over a picture, and the pictures that lessons put under them."""
 
 import math
+import os
 from collections.abc import Callable
 
 import matplotlib as mpl
 import torch
 from torch import Tensor
 
+from mmlite.course.frames import frames
+from mmlite.course.notebooks import FRAMES, FRAMES_KEY
 from mmlite.course.picture import Picture
 from mmlite.course.plots import COLORS, LOOK, array, axes_of, image_grid
 from mmlite.data import ImageSet, check_image_set, plant_background
@@ -66,7 +69,10 @@ class Dial:
 
         sliders = self.widget._repr_mimebundle_() | {"text/plain": f"Dial: {self.text}"}
         display(sliders, raw=True)
-        self._shown.display(self._picture)
+        ahead = {}
+        if os.environ.get(FRAMES):
+            ahead = {FRAMES_KEY: frames(self._function, self._sliders)}
+        self._shown.display(self._picture, metadata=ahead)
 
 
 def push_shares(similarity: Tensor, temperature: float) -> Picture:

@@ -61,6 +61,11 @@ class Settings:
         """Steps of the whole run."""
         return self.epochs * self.steps_per_epoch
 
+    @property
+    def rates(self) -> tuple[float, float, float]:
+        """Learning rate, weight decay and warm-up."""
+        return self.learning_rate, self.weight_decay, self.warmup
+
     def described(self) -> dict[str, Any]:
         """Return what tells this run from others, but for the images."""
         names = ("epochs", "batch_size", "learning_rate", "weight_decay", "warmup", "seed")

@@ -34,6 +34,14 @@ from mmlite.data import ImageSet
 from mmlite.support import checks
 from mmlite.training.arguments import Checkpointing, Hooks, Settings, check_parts
 from mmlite.training.history import History
+from mmlite.training.optimizers import (
+    LEARNING_RATE,
+    WARMUP,
+    WEIGHT_DECAY,
+    MakeOptimizer,
+    MakeSchedule,
+    Updates,
+)
 from mmlite.training.run import Loss, TrainingRun
 from mmlite.training.watch import in_step
 
@@ -45,9 +53,11 @@ def fit(
     *,
     epochs: int,
     batch_size: int = 256,
-    learning_rate: float = 2e-3,
-    weight_decay: float = 1e-4,
-    warmup: float = 0.1,
+    learning_rate: float = LEARNING_RATE,
+    weight_decay: float = WEIGHT_DECAY,
+    warmup: float = WARMUP,
+    optimizer: MakeOptimizer | None = None,
+    schedule: MakeSchedule | None = None,
     seed: int = 0,
     before_step: Callable[[torch.optim.Optimizer], None] | None = None,
     after_step: Callable[[torch.optim.Optimizer], None] | None = None,
@@ -59,7 +69,7 @@ def fit(
     precision: str = "float32",
     compile: bool = False,
 ) -> History:
-    """Train `model` in place on `images` with AdamW and a warm-up and cosine schedule.
+    """Train `model` in place on `images`; by default with AdamW, a warm-up and a cosine.
 
     Args:
         model: what is trained; it stays on its device, and the images are moved there.
@@ -69,10 +79,15 @@ def fit(
         images: the training images; their labels are not used.
         epochs: passes over the images. Each takes full batches only, in a new random order.
         batch_size: B, at most the number of images; of all processes together.
-        learning_rate: AdamW's, at its peak.
-        weight_decay: AdamW's.
-        warmup: share of the steps over which the learning rate rises from 0; then it falls to 0
-            along a cosine.
+        learning_rate: AdamW's, at its peak (2e-3).
+        weight_decay: AdamW's (1e-4).
+        warmup: share of the steps (0.1) over which the learning rate rises from 0; then it falls to
+            0 along a cosine.
+        optimizer: makes another optimizer than AdamW of the list of the model's parameters, for
+            instance lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9), or of
+            groups (`mmlite.training.parameter_groups`). Its numbers are its own.
+        schedule: makes another schedule of the optimizer and the number of steps, for instance
+            torch.optim.lr_scheduler.CosineAnnealingLR. Its step() is called after each batch.
         seed: seeds the order of the images and, through the generator, the views. The model's
             first weights are the caller's (`torch.manual_seed` before building it).
         before_step: called with the optimizer when the gradients are there (`mmlite.metamask`).
@@ -118,9 +133,10 @@ def fit(
     settings = Settings(
         images, epochs, batch_size, learning_rate, weight_decay, warmup, seed, precision, compile
     )
+    updates = Updates(optimizer, schedule, *settings.rates)
     history = History() if history is None else history
-    run = TrainingRun(model, loss, settings, hooks, checkpoint, history, description)
-    state, optimizer, watch = run.state, run.optimizer, run.watch
+    run = TrainingRun(model, loss, settings, updates, hooks, checkpoint, history, description)
+    state, watch = run.state, run.watch
     with run.going(progress):
         while state.step < settings.steps:
             for batch in state.rest_of_epoch(len(images), settings.batch_size):
@@ -128,13 +144,13 @@ def fit(
                     own = run.pixels[distributed.local_shard(batch)]
                     value = run.loss(model, own, state.generator)
                     watch.add(value)
-                    optimizer.zero_grad(set_to_none=True)
+                    run.optimizer.zero_grad(set_to_none=True)
                     value.backward()
                     distributed.average_gradients(run.trained())
                     watch.add_gradients(run.gradients())
-                    run.call(run.hooks.before_step, optimizer)
-                    optimizer.step()
-                    run.call(run.hooks.after_step, optimizer)
+                    run.call(run.hooks.before_step, run.optimizer)
+                    run.optimizer.step()
+                    run.call(run.hooks.after_step, run.optimizer)
                 run.end_step()
             run.end_epoch()
     return run.history

@@ -18,8 +18,8 @@ from mmlite.training.checkpoints import CheckpointError, alone, exists, save_che
 from mmlite.training.history import History
 from mmlite.training.memory import kept_memory
 from mmlite.training.modes import TrainingModes
+from mmlite.training.optimizers import Updates, described
 from mmlite.training.precision import autocast, compiled
-from mmlite.training.schedule import warmup_cosine
 from mmlite.training.state import RunState, Stateful, fingerprint
 from mmlite.training.storable import alike, plain, to_file
 from mmlite.training.watch import LossWatch, check_weights
@@ -48,6 +48,7 @@ class TrainingRun:
         model: nn.Module,
         loss: Loss,
         settings: Settings,
+        updates: Updates,
         hooks: Hooks,
         checkpoint: Checkpointing | None,
         history: History,
@@ -65,15 +66,9 @@ class TrainingRun:
             raise ValueError("the model has no parameters to train")
         self.device = self.parameters[0].device
         self.pixels = settings.images.images.to(self.device)
-        self.optimizer = torch.optim.AdamW(
-            self.parameters,
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            fused=self.device.type != "cpu",  # a launch for all weights; a CPU has none to save
-        )
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: warmup_cosine(step, settings.steps, settings.warmup)
-        )
+        self.optimizer = updates.make_optimizer(self.parameters, self.device)
+        self.groups = len(self.optimizer.param_groups)
+        self.schedule = updates.make_schedule(self.optimizer, settings.steps)
         history.steps_per_epoch = settings.steps_per_epoch
         kept: dict[str, Stateful] = {
             "model": model,
@@ -92,7 +87,9 @@ class TrainingRun:
             self.device,
             own_generators(model, loss, *vars(hooks).values()),
         )
-        self.described = self._described(description or {})
+        self.described = self._described(
+            description or {}, described(self.optimizer, self.schedule, updates)
+        )
         if distributed.world_size() > 1:
             _start_alike(model, self.described)
         self.cast = partial(autocast, self.device, settings.precision)
@@ -101,11 +98,11 @@ class TrainingRun:
         self.hooks = Hooks(before, after, hooks.on_epoch)
         self.watch = LossWatch(history, self.device)
 
-    def _described(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def _described(self, given: Mapping[str, Any], updates: dict[str, Any]) -> dict[str, Any]:
         """Return what tells this run from others."""
         read = self.checkpoint or distributed.world_size() > 1
         own = {"images": fingerprint(self.settings.images) if read else ""}
-        own |= self.settings.described()
+        own |= self.settings.described() | updates
         for name, value in given.items():
             if name in own and own[name] != value:
                 raise ValueError(
@@ -169,7 +166,7 @@ class TrainingRun:
             return
         hook(argument)
         self.modes.settle()
-        if len(self.optimizer.param_groups) > 1:
+        if len(self.optimizer.param_groups) > self.groups:
             raise ValueError(
                 "a hook added a parameter group to fit's optimizer, whose schedule and checkpoint "
                 "do not know it; let the model hold all that is to be trained before fit begins"

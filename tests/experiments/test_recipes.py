@@ -36,7 +36,7 @@ def test_the_promised_names_are_there():
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_a_recipe_names_data_and_an_encoder_that_the_library_has(recipe):
-    assert recipe.data == "fashion" or recipe.data in data._SOURCES
+    assert recipe.data == "fashion" or recipe.data in data.SOURCES
     assert inspect.isfunction(getattr(encoders, recipe.encoder))
     assert recipe.split == ("unlabeled" if recipe.data == "stl10" else "train")
 

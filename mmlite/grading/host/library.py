@@ -33,6 +33,8 @@ FROM = {
     "distributed.group": "01",
     "distributed.shards": "01",
     "datasets": "01",
+    "datasets.folder": "01",
+    "datasets.known_sets": "01",
     "datasets.tiny_imagenet": "01",
     "data": "01",
     "views": "01",
@@ -66,6 +68,7 @@ FROM = {
     "training.history": "02",
     "training.memory": "02",
     "training.modes": "02",
+    "training.optimizers": "02",
     "training.precision": "02",
     "training.run": "02",
     "training.schedule": "02",
@@ -77,7 +80,7 @@ FROM = {
 # masters; costs and plots, which hold answers of lesson 07 or import them; whole runs.
 NEVER = {
     *("__main__", "cli", "course.build", "course.notebooks", "course.release", "course.site"),
-    *("course.lab_server", "course.own_copies", "course.progress"),
+    *("course.frames", "course.lab_server", "course.own_copies", "course.progress"),
     *("course.forest", "course.picture", "course.plots", "course.waterfall", "course.widgets"),
     *("datasets.make_fashion", "exercises", "experiments", "grading"),
 }
