@@ -1,5 +1,6 @@
 """MetaMask for the price of one forward-mode pass: the virtual step is the training step."""
 
+import copy
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, cast
 
@@ -289,6 +290,17 @@ class LookaheadMetaMask(MaskTrainer):
         self.pending, self.coming = None, None
         if state["pending"] is not None:
             self.pending = self._pending_from(state["pending"])
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "LookaheadMetaMask":
+        """Copy all, and the step that waits as a checkpoint would: its graph is made anew."""
+        copied = object.__new__(type(self))
+        memo[id(self)] = copied
+        for name, value in vars(self).items():
+            alone = name in ("pending", "coming")
+            setattr(copied, name, None if alone else copy.deepcopy(value, memo))
+        if self.pending is not None:
+            copied.pending = copied._pending_from(copy.deepcopy(self.pending.state_dict()))
+        return copied
 
     def _pending_from(self, state: dict[str, Any]) -> _Step:
         """Return the step that `_Step.state_dict` holds, this process's share of its images."""

@@ -161,3 +161,42 @@ def test_lookahead_repeats_the_draws_of_dropout():
     first, second, again = seen
     assert torch.equal(first, again)
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 4])
+@pytest.mark.parametrize("clip_norm", [None, 0.5])
+def test_a_copy_goes_on_as_the_original_and_leaves_it_alone(steps, clip_norm):
+    torch.manual_seed(0)
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(12, 9), nn.BatchNorm1d(9), nn.Linear(9, 6))
+    mask = DimensionalMask(6)
+    method = LookaheadMetaMask(
+        encoder,
+        projector(6, 7, 4),
+        projector(6, 7, 4),
+        mask,
+        torch.optim.Adam(mask.parameters(), 0.1),
+        lambda images, generator: (images[:, 0], images[:, 1]),
+        clip_norm=clip_norm,
+    )
+    batches = torch.rand(8, 5, 2, 3, 2, 2)
+
+    def train(one, optimizer, batches):
+        for batch in batches:
+            optimizer.zero_grad()
+            one.loss(one.model, batch, None).backward()
+            one.before_step(optimizer)
+            optimizer.step()
+            one.after_step(optimizer)
+
+    optimizer = torch.optim.SGD(method.model.parameters(), 0.1)  # it has no state to copy
+    train(method, optimizer, batches[:steps])
+    copied = copy.deepcopy(method)
+    before = mask.w.detach().clone()
+    train(copied, torch.optim.SGD(copied.model.parameters(), 0.1), batches[steps:])
+    assert torch.equal(mask.w, before)
+    train(method, optimizer, batches[steps:])
+    assert not torch.equal(mask.w, before)
+    assert copied.steps == method.steps == 8
+    for name, value in method.model.state_dict().items():
+        assert torch.equal(copied.model.state_dict()[name], value), name
+    assert torch.equal(copied.mask.w, mask.w)
