@@ -10,7 +10,7 @@ from mmlite.training.checkpoints import CheckpointError
 from mmlite.training.fit import fit
 from mmlite.training.history import History
 from mmlite.training.optimizers import parameter_groups
-from mmlite.training.run import Loss
+from mmlite.training.run import Loss, StopTraining
 from mmlite.training.schedule import warmup_cosine
 from mmlite.training.watch import TrainingError
 
@@ -19,6 +19,7 @@ __all__ = [
     "Checkpointing",
     "History",
     "Loss",
+    "StopTraining",
     "TrainingError",
     "fit",
     "parameter_groups",

@@ -92,7 +92,8 @@ def fit(
             first weights are the caller's (`torch.manual_seed` before building it).
         before_step: called with the optimizer when the gradients are there (`mmlite.metamask`).
         after_step: called with the optimizer when its step is taken.
-        on_epoch: called with the number of epochs done after each of them, in every process.
+        on_epoch: called with the number of epochs done after each of them, in every process. It
+            ends the run by raising `mmlite.training.StopTraining`, and resuming leaves it ended.
         progress: show a progress bar with the loss and images per second, in the first process;
             a string is its title.
         history: an empty one to fill in, for `on_epoch` to look at.
@@ -138,7 +139,7 @@ def fit(
     run = TrainingRun(model, loss, settings, updates, hooks, checkpoint, history, description)
     state, watch = run.state, run.watch
     with run.going(progress):
-        while state.step < settings.steps:
+        while state.step < settings.steps and not state.stopped:
             for batch in state.rest_of_epoch(len(images), settings.batch_size):
                 with run.whole_batch(), in_step(state.step + 1):
                     own = run.pixels[distributed.local_shard(batch)]

@@ -27,6 +27,16 @@ from mmlite.training.watch import LossWatch, check_weights
 Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
 
 
+class StopTraining(Exception):  # noqa: N818 (a wish and no fault, as StopIteration)
+    """Raised by `on_epoch` to end the run here: `fit` saves the epoch and returns its history.
+
+    Example:
+        >>> def on_epoch(epoch):
+        ...     if epoch >= 2:
+        ...         raise mmlite.training.StopTraining
+    """
+
+
 class TrainingRun:
     """A run of `fit`: what its loop works on.
 
@@ -70,18 +80,18 @@ class TrainingRun:
         self.groups = len(self.optimizer.param_groups)
         self.schedule = updates.make_schedule(self.optimizer, settings.steps)
         history.steps_per_epoch = settings.steps_per_epoch
-        kept: dict[str, Stateful] = {
+        own: dict[str, Stateful] = {
             "model": model,
             "optimizer": self.optimizer,
             "schedule": self.schedule,
         }
         extra = dict(checkpoint.extra_state or {}) if checkpoint else {}
-        if taken := sorted(kept.keys() & extra.keys()):
+        if taken := sorted(own.keys() & extra.keys()):
             raise ValueError(
                 f"extra_state has {taken[0]!r}, which fit saves itself; give yours another name"
             )
         self.state = RunState(
-            kept | extra,
+            own | extra,
             torch.Generator().manual_seed(settings.seed),
             history,
             self.device,
@@ -209,7 +219,12 @@ class TrainingRun:
         """Call on_epoch. What it breaks, or a stop within it, costs nothing of the epoch."""
         if self.hooks.on_epoch is not None:
             self._save()
-            self.call(self.hooks.on_epoch, epoch)
+            try:
+                self.call(self.hooks.on_epoch, epoch)
+            except StopTraining:
+                self.state.stopped = True
+            # one process that stops would leave the others waiting
+            self.state.stopped = any(distributed.all_gather_objects(self.state.stopped))
         self.state.told = epoch
         self._save()
 

@@ -32,7 +32,7 @@ class RunState:
     """Everything that a run goes on from.
 
     Attributes:
-        kept: the model, the optimizer, the schedule and what the caller adds, by name.
+        stateful: the model, the optimizer, the schedule and what the caller adds, by name.
         generator: draws the order of the images and the views.
         history: its losses are kept; its times are of one sitting.
         device: the model's.
@@ -40,9 +40,10 @@ class RunState:
         step: steps taken.
         told: epochs that `on_epoch` has been told of.
         order: of the images in this epoch, int64 [N].
+        stopped: `on_epoch` has ended the run.
     """
 
-    kept: dict[str, Stateful]
+    stateful: dict[str, Stateful]
     generator: torch.Generator
     history: History
     device: torch.device
@@ -50,6 +51,7 @@ class RunState:
     step: int = 0
     told: int = 0
     order: Tensor | None = None
+    stopped: bool = False
 
     @property
     def within_epoch(self) -> int:
@@ -67,7 +69,7 @@ class RunState:
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "kept": {name: thing.state_dict() for name, thing in self.kept.items()},
+            "kept": {name: thing.state_dict() for name, thing in self.stateful.items()},
             "generator": self.generator.get_state(),
             "random": distributed.all_gather_objects(
                 RngState.now(self.device, self.own).state_dict()
@@ -77,10 +79,11 @@ class RunState:
             "step": self.step,
             "told": self.told,
             "order": self.order,
+            "stopped": self.stopped,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, thing in self.kept.items():
+        for name, thing in self.stateful.items():
             thing.load_state_dict(state["kept"][name])
         self.generator.set_state(state["generator"])
         if distributed.rank() < len(state["random"]):  # more processes than there were draw anew
@@ -89,6 +92,7 @@ class RunState:
         self.history.known[:] = state["loss"].tolist()
         self.history.images_per_second = state["images_per_second"]
         self.step, self.told, self.order = state["step"], state["told"], state["order"]
+        self.stopped = state["stopped"]
 
     def resume(self, path: str | Path, settings: Mapping[str, Any]) -> None:
         """Go on from a checkpoint of this very run; warn if it is not the newest."""
