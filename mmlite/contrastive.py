@@ -248,16 +248,11 @@ class NotFiniteError(ValueError):
     """A projection or representation holds NaN or an infinity."""
 
 
-def check_finite(largest: Tensor, name: str, of: Tensor | None = None) -> bool:
-    """Raise a NotFiniteError if a largest entry is not finite, where that is free to see.
+def check_finite(largest: Tensor, name: str) -> bool:
+    """Raise a NotFiniteError if a row's largest entry [N, 1] is not finite, where that is free.
 
     Return whether it was checked: on a GPU that would wait for the device, and inside
     torch.compile and vmap a value cannot be read.
-
-    Args:
-        largest: of each row of [N, P], [N, 1]; or of other parts of `of`.
-        name: what the message calls [N, P].
-        of: [N, P], to find the row in.
     """
     if torch.compiler.is_compiling() or largest.device.type != "cpu":
         return False
@@ -266,8 +261,7 @@ def check_finite(largest: Tensor, name: str, of: Tensor | None = None) -> bool:
     except RuntimeError:  # vmap: these values stand for many
         return False
     if not fine:
-        rows = largest if of is None else of.detach().abs().amax(1)
-        row = int((~torch.isfinite(rows)).flatten().nonzero()[0])
+        row = int((~torch.isfinite(largest)).flatten().nonzero()[0])
         raise NotFiniteError(
             f"row {row} of {name} holds NaN or an infinity; look for a learning rate that is too "
             "high or a division by zero before it"

@@ -13,10 +13,6 @@ from mmlite.contrastive import check_finite, check_pair
 from mmlite.support import checks
 from mmlite.support.scaling import over_largest
 
-# Largest entries of columns that need no scaling. Second derivatives take a length's fifth power,
-# also of a column that varies in its last digits alone, and float32 ends at 1e38.
-LEAST, MOST = 0.02, 1e4
-
 
 def cross_correlation(z1: Tensor, z2: Tensor) -> Tensor:
     r"""Return the correlation of every dimension of one view with every dimension of the other.
@@ -46,7 +42,9 @@ def cross_correlation(z1: Tensor, z2: Tensor) -> Tensor:
     check_pair("cross_correlation", z1, z2)
     z1, z2 = _of_one_type(z1, z2)
     with torch.autocast(z1.device.type, enabled=False):
-        return _correlation(z1, z2)
+        return distributed.all_reduce_sum(
+            _standard_columns(z1, "z1").T @ _standard_columns(z2, "z2")
+        )
 
 
 def barlow_twins(z1: Tensor, z2: Tensor, off_diagonal: float = 5e-3) -> Tensor:
@@ -76,14 +74,12 @@ def barlow_twins(z1: Tensor, z2: Tensor, off_diagonal: float = 5e-3) -> Tensor:
     n, dim = z1.shape
     z1, z2 = _of_one_type(z1, z2)
     with torch.autocast(z1.device.type, enabled=False):
+        u1, u2 = _standard_columns(z1, "z1"), _standard_columns(z2, "z2")
+        own = distributed.all_reduce_sum((u1 * u2).sum(0))  # the diagonal of C
         if n < dim and not distributed.is_sharded():
-            u1, u2 = (c * over for c, over in map(_centered_columns, (z1, z2), ("z1", "z2")))
-            own = (u1 * u2).sum(0)  # the diagonal of C
             squares = (u1 @ u1.T * (u2 @ u2.T)).sum()
         else:
-            correlation = _correlation(z1, z2)
-            own = correlation.diagonal()
-            squares = correlation.square().sum()
+            squares = distributed.all_reduce_sum(u1.T @ u2).square().sum()
         # rounding can leave the difference a hair below 0
         others = (squares - own.square().sum()).clamp(min=0)
         return (1 - own).square().sum() + off_diagonal * others
@@ -105,8 +101,7 @@ def redundancy(h: Tensor) -> float:
     """
     check_pair("redundancy", h, h, labels=("h", "h"))
     h = h.detach()
-    centered, over = _centered_columns(h, "h")
-    u = centered * over
+    u = _standard_columns(h, "h")
     varying = int((u != 0).any(0).sum())
     if varying < 2:
         return 0.0
@@ -164,35 +159,20 @@ def _of_one_type(z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
     return z1.to(dtype), z2.to(dtype)
 
 
-def _centered_columns(z: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """Return z with columns of mean 0, up to a factor, and one over each column's length [P].
-
-    The length of a constant column counts as infinite. Neither the correlation nor its gradient
-    sees the factor.
-    """
+def _standard_columns(z: Tensor, name: str) -> Tensor:
+    """Return z with columns of mean 0 and length 1 over the batch, constant columns as 0."""
     z = z.to(torch.promote_types(z.dtype, torch.float32))
-    largest = z.detach().abs().amax(0)
-    checked = check_finite(largest, name, z)
-    largest = distributed.all_reduce_max(largest)
-    low, high = largest.aminmax()
-    safe = (low >= LEAST) & (high <= MOST)
-    if not (checked and bool(safe)):  # a division by 1 changes nothing, but takes its time
-        scale = torch.where(safe, 1, largest)
-        z, largest = over_largest(z, scale), over_largest(largest, scale)
+    check_finite(z.detach().abs().amax(1, keepdim=True), name)
+    # neither the correlation nor its gradient sees the factor
+    z = over_largest(z, distributed.all_reduce_max(z.detach().abs().amax(0)))
     count = distributed.global_size(len(z))
     centered = z - (
         distributed.all_reduce_sum(z.sum(0)) / count if distributed.is_sharded() else z.mean(0)
     )
     squared = distributed.all_reduce_sum(centered.square().sum(0))
-    # what rounding leaves of a constant column
-    constant = squared.detach() <= count * (8 * torch.finfo(z.dtype).eps * largest) ** 2
-    return centered, torch.where(constant, 0, torch.where(constant, 1, squared).rsqrt())
-
-
-def _correlation(z1: Tensor, z2: Tensor) -> Tensor:
-    """Return C [P, P] of all processes' images; lengths are divided out of C, which is smaller."""
-    (c1, over1), (c2, over2) = _centered_columns(z1, "z1"), _centered_columns(z2, "z2")
-    return distributed.all_reduce_sum(c1.T @ c2) * (over1[:, None] * over2)
+    # what rounding leaves of a constant column whose largest entry is 1
+    constant = squared.detach() <= count * (8 * torch.finfo(z.dtype).eps) ** 2
+    return centered * torch.where(constant, 0, torch.where(constant, 1, squared).rsqrt())
 
 
 @torch.no_grad()
