@@ -255,3 +255,29 @@ def test_ranks_do_not_overflow_and_types_may_differ():
         assert mixed.dtype == torch.float64
         # float32 at float32's precision
         torch.testing.assert_close(mixed.float(), loss(z1, z2), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("low", [1e-30, 1e-8, 0.019, 0.021, 1.0])
+@pytest.mark.parametrize("high", [1.0, 0.99e4, 1.01e4, 1e14, 1e30])
+def test_columns_of_any_scale_correlate_as_in_float64(low, high):
+    generator = torch.Generator().manual_seed(0)
+    z1 = torch.randn(40, 3, generator=generator)
+    z2 = z1 + torch.randn(40, 3, generator=generator)
+    scales = torch.tensor([low, 1.0, high])
+    z1, z2 = ((z / z.abs().amax(0) * scales).requires_grad_() for z in (z1, z2))
+    loss = barlow_twins(z1, z2, off_diagonal=0.5)
+    a, b = ((z.detach().double() / scales.double()).requires_grad_() for z in (z1, z2))
+    correlation = torch.corrcoef(torch.cat([a, b], 1).T)[:3, 3:]
+    own = correlation.diagonal()
+    wanted = (1 - own).square().sum() + 0.5 * (correlation.square().sum() - own.square().sum())
+    assert float(loss.detach()) == pytest.approx(float(wanted.detach()), rel=1e-5)  # float32
+    (slope,) = torch.autograd.grad(loss, z1, create_graph=True)
+    (truth,) = torch.autograd.grad(wanted, a, create_graph=True)
+    # of a column of scale s the slope is 1/s of that at scale 1
+    found = slope.double() * scales.double()
+    torch.testing.assert_close(found, truth, rtol=1e-4, atol=1e-6)
+    # and the slope's slope in a random direction
+    along = torch.randn(40, 3, generator=generator)
+    (bend,) = torch.autograd.grad((slope * (along * scales)).sum(), z2)
+    (truth,) = torch.autograd.grad((truth * along.double()).sum(), b)
+    torch.testing.assert_close(bend.double() * scales.double(), truth, rtol=1e-3, atol=1e-5)
