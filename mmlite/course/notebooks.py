@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # `mmlite bench` looks for the course and does without
     from nbclient import NotebookClient
     from nbformat import NotebookNode
 
+# a student's progress is kept where the first says, or not at all
+PROGRESS, OFF = "MMLITE_PROGRESS", "off"
 # with this variable a dial's pictures are drawn ahead, and kept under this key of its metadata
 FRAMES, FRAMES_KEY = "MMLITE_FRAMES", "mmlite_frames"
 CELL_TIMEOUT = 1800  # seconds: a slow laptop needs minutes where two fast cores need one
@@ -128,7 +130,7 @@ def execute(
     try:
         with _interruptible(client):
             # what a run of ours passes is no student's progress
-            client.execute(env={**os.environ, "MMLITE_PROGRESS": "off", **(environment or {})})
+            client.execute(env={**os.environ, PROGRESS: OFF, **(environment or {})})
     except (CellExecutionError, DeadKernelError, TimeoutError) as error:
         raise LessonError(f"the notebook stopped: {_plain(str(error))}") from error
     seconds = time.perf_counter() - started

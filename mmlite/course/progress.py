@@ -13,12 +13,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from mmlite.course.notebooks import LessonError, find_course
+from mmlite.course.notebooks import OFF, PROGRESS, LessonError, find_course
 from mmlite.course.own_copies import FOLDER
 from mmlite.support.files import replacing
 from mmlite.support.shell import in_notebook
 
-VARIABLE, OFF = "MMLITE_PROGRESS", "off"
 PATIENCE = 5  # seconds to wait for another notebook that writes
 
 
@@ -92,7 +91,7 @@ def attempts_in(path: Path) -> dict[str, Attempts]:
 
 def progress_file() -> Path | None:
     """Return where progress is kept, or None where it is not."""
-    named = os.environ.get(VARIABLE, "")
+    named = os.environ.get(PROGRESS, "")
     if named:
         return None if named == OFF else Path(named).expanduser()
     return course_file() if in_notebook() else None

@@ -74,7 +74,7 @@ def gather(course: Path, sources: Path) -> None:
         for cell in notebook["cells"]:
             if cell["cell_type"] == "markdown":
                 cell["source"] = _linked("".join(cell["source"]))
-            else:
+            elif cell["cell_type"] == "code":
                 cell["outputs"] = _with_sliders(cell["outputs"])
         (sources / "lessons" / path.name).write_text(json.dumps(notebook), encoding="utf-8")
     for name in PAGES:

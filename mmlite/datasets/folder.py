@@ -45,10 +45,13 @@ def read_folder(root: Path, size: int | None, channels: int) -> Folder:
     files, labels, classes, left_out = _files(root)
     with ThreadPoolExecutor(min(32, os.cpu_count() or 1)) as threads:
         read_or_not = list(threads.map(lambda path: _read(path, size, channels), files))
-    images = [one for one in read_or_not if isinstance(one, np.ndarray)]
-    for path, one in zip(files, read_or_not, strict=True):
+    images, kept = [], []
+    for path, label, one in zip(files, labels, read_or_not, strict=True):
         if isinstance(one, str):
             left_out[str(path.relative_to(root))] = one
+        else:
+            images.append(one)
+            kept.append(label)
     if not images:
         why = _told(left_out) if left_out else "it is empty"
         raise DataError(f"{root} holds no image that can be read: {why}")
@@ -62,9 +65,6 @@ def read_folder(root: Path, size: int | None, channels: int) -> Folder:
     if left_out:
         message = f"of {root} {len(left_out)} left out: {_told(left_out)}"
         warnings.warn(message, DataWarning, stacklevel=3)
-    kept = [
-        label for label, one in zip(labels, read_or_not, strict=True) if isinstance(one, np.ndarray)
-    ]
     return Folder(np.stack(images), kept, classes)
 
 
@@ -79,7 +79,7 @@ def _files(root: Path) -> tuple[list[Path], list[int], tuple[str, ...], dict[str
         there = [path for path in there if not path.name.startswith(".")]
         found = [path for path in there if path.suffix.lower() in SUFFIXES]
         for path in there:
-            if path not in found:
+            if path.suffix.lower() not in SUFFIXES:
                 left_out[str(path.relative_to(root))] = "no suffix of an image"
         if found:
             within[folder.name] = found

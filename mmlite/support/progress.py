@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mmlite.support.shell import in_notebook
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
@@ -28,10 +30,13 @@ def progress_bar(
         quiet: draw nothing.
     """
     from tqdm.auto import tqdm  # here, for `mmlite --help` needs none
-    from tqdm.notebook import tqdm_notebook
 
-    # without ipywidgets a notebook has a terminal's bar
-    kind = _passing(tqdm) if issubclass(tqdm, tqdm_notebook) else tqdm
+    kind = tqdm
+    if in_notebook():  # elsewhere nobody should wait for ipywidgets
+        from tqdm.notebook import tqdm_notebook
+
+        # without ipywidgets a notebook has a terminal's bar
+        kind = _passing(tqdm) if issubclass(tqdm, tqdm_notebook) else tqdm
     return kind(
         total=total,
         initial=begun,

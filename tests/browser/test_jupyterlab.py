@@ -9,6 +9,8 @@ import pytest
 from labs import browser_path, two_days
 from nbformat.v4 import new_code_cell, new_notebook
 
+from mmlite.course.build import KERNEL
+
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not browser_path(), reason="no Chromium here"),
@@ -37,8 +39,7 @@ print("trained")
 def test_sliders_and_bars_on_the_second_day(tmp_path):
     (tmp_path / "lessons").mkdir()
     cells = [new_code_cell(source, id=f"cell-{i}") for i, source in enumerate((SMALL, BAR))]
-    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-    notebook = new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    notebook = new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
     nbformat.write(notebook, tmp_path / "lessons" / "01_small.ipynb")
     saved, moved = two_days(tmp_path, "01_small")
     assert moved == 2
