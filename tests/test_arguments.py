@@ -648,6 +648,7 @@ INNER = {
     *("theory.RiskAccount", "theory.RiskBounds", "theory.MaskClaims"),
     "metamask.MaskTrainer",
     *("training.TrainingError", "training.CheckpointError", "training.History"),
+    "training.StopTraining",
     *("plots.array", "plots.axes_of", "plots.legend_above", "recipes.is_whole"),
     *("protocol_file.ProtocolError", "data.check_image_set", "views.check_range", "views.triangle"),
     *("encoders.ChannelsLast", "encoders.uncompiled", "contrastive.check_pair"),
