@@ -8,8 +8,11 @@ from typing import Any
 import torch
 
 from mmlite import distributed
-from mmlite.data import ImageSet
+from mmlite.metamask.lookahead import LookaheadMetaMask
+from mmlite.metamask.trainer import MaskTrainer
 from mmlite.support import checks
+from mmlite.support.reach import held_by
+from mmlite.training.batches import Batches
 from mmlite.training.history import History
 from mmlite.training.precision import AUTOCAST
 from mmlite.training.state import Stateful
@@ -26,40 +29,49 @@ class Settings:
         ValueError: one is out of its range.
     """
 
-    images: ImageSet
+    batches: Batches
     epochs: int
-    batch_size: int
     learning_rate: float
     weight_decay: float
     warmup: float
     seed: int
     precision: str
     compile: bool
+    accumulate: int
+    clip_norm: float | None
 
     def __post_init__(self) -> None:
         checks.flag("compile", self.compile)
         distributed.check_joined()
         checked = {
             "epochs": checks.whole("epochs", self.epochs, 1),
-            "batch_size": checks.whole("batch_size", self.batch_size, 2, len(self.images)),
             "seed": checks.seed(self.seed),
             "learning_rate": checks.real("learning_rate", self.learning_rate, above=0, most=MOST),
             "weight_decay": checks.real("weight_decay", self.weight_decay, least=0, most=MOST),
             "warmup": checks.real("warmup", self.warmup, least=0, below=1),
+            "accumulate": checks.whole("accumulate", self.accumulate, 1),
         }
+        if self.clip_norm is not None:
+            checked["clip_norm"] = checks.real("clip_norm", self.clip_norm, above=0)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         checks.choice("precision", self.precision, AUTOCAST)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Full batches in the images."""
-        return len(self.images) // self.batch_size
+        size = self.batches.batch_size
+        if size % self.accumulate or (size and size < 2 * self.accumulate):
+            raise ValueError(
+                f"accumulate must divide batch_size into equal parts of 2 images or more, got "
+                f"{self.accumulate} for a batch_size of {size}"
+            )
 
     @property
     def steps(self) -> int:
         """Steps of the whole run."""
-        return self.epochs * self.steps_per_epoch
+        return self.epochs * self.batches.steps_per_epoch
+
+    @property
+    def part(self) -> int:
+        """Images of a part of a batch, of all processes together."""
+        return self.batches.batch_size // self.accumulate
 
     @property
     def rates(self) -> tuple[float, float, float]:
@@ -68,8 +80,12 @@ class Settings:
 
     def described(self) -> dict[str, Any]:
         """Return what tells this run from others, but for the images."""
-        names = ("epochs", "batch_size", "learning_rate", "weight_decay", "warmup", "seed")
-        return {name: getattr(self, name) for name in (*names, "precision")}
+        names = ("epochs", "learning_rate", "weight_decay", "warmup", "seed", "precision")
+        told = {name: getattr(self, name) for name in names}
+        told["batch_size"] = self.batches.batch_size
+        later = {"accumulate": self.accumulate, "clip_norm": self.clip_norm}
+        # left out where they do nothing, as files from before there were any leave them out
+        return told | {name: value for name, value in later.items() if value not in (1, None)}
 
 
 @dataclass(frozen=True)
@@ -105,6 +121,8 @@ class Checkpointing:
         every: write it after every k-th step too.
         resume: go on from the file if it is there, else start. A damaged file is set aside with a
             warning for the one before it.
+        longer: let the file be of a run of fewer epochs, also of one that `StopTraining` ended.
+            The schedule goes on as the longer run's: a cosine rises again to where that would be.
         extra_state: what else the file has to hold, by name: things with `state_dict` and
             `load_state_dict`, for instance {"trainer": trainer} for a `MetaMask`.
 
@@ -120,6 +138,7 @@ class Checkpointing:
     _: KW_ONLY
     every: int | None = None
     resume: bool = False
+    longer: bool = False
     extra_state: Mapping[str, Stateful] | None = None
 
     def __post_init__(self) -> None:
@@ -129,7 +148,10 @@ class Checkpointing:
         object.__setattr__(self, "path", path)
         if self.every is not None:
             object.__setattr__(self, "every", checks.whole("every", self.every, 1))
-        object.__setattr__(self, "resume", checks.flag("resume", self.resume))
+        for name in ("resume", "longer"):
+            object.__setattr__(self, name, checks.flag(name, getattr(self, name)))
+        if self.longer and not self.resume:
+            raise ValueError("longer says what resume=True may go on from; give both")
         if self.extra_state is not None:
             _check_by_name("extra_state", self.extra_state)
         for name, thing in (self.extra_state or {}).items():
@@ -144,11 +166,10 @@ class Checkpointing:
         return Path(self.path)
 
 
-def check_parts(model, loss, images, history, checkpoint, description) -> None:
+def check_parts(model, loss, history, checkpoint, description) -> None:
     """Raise a ValueError unless these are what `fit` takes."""
     checks.module("model", model)
     checks.function("loss", loss, "a function of model, batch and generator")
-    checks.instance("images", images, ImageSet, "an ImageSet, as load returns")
     if history is not None:
         checks.instance("history", history, History, "a History or None")
     if checkpoint is not None:
@@ -156,6 +177,26 @@ def check_parts(model, loss, images, history, checkpoint, description) -> None:
         checks.instance("checkpoint", checkpoint, Checkpointing, what)
     if description is not None:
         _check_by_name("description", description)
+
+
+def check_together(settings: Settings, hooks: Hooks, checkpoint: Checkpointing | None) -> None:
+    """Raise a ValueError if arguments of `fit` do not go together."""
+    methods = held_by([hooks.before_step, hooks.after_step], MaskTrainer)
+    if methods and settings.accumulate > 1:
+        raise ValueError(
+            f"{type(methods[0]).__name__} takes its meta step on one batch as a whole, not on "
+            "parts that are accumulated; leave accumulate out and take a smaller batch_size"
+        )
+    if settings.clip_norm is not None and any(isinstance(m, LookaheadMetaMask) for m in methods):
+        raise ValueError(
+            "LookaheadMetaMask differentiates the step, and clips it itself; give it clip_norm, "
+            "not fit"
+        )
+    if checkpoint is not None and checkpoint.every is not None and not settings.batches.ordered:
+        raise ValueError(
+            "every saves within an epoch, and a run cannot go on there with a loader whose order "
+            "is its own; leave every out, or give the data set, or a DataLoader with shuffle=True"
+        )
 
 
 def _check_by_name(name: str, value: Any) -> None:

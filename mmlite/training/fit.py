@@ -1,7 +1,7 @@
 """The training loop that every lesson shares.
 
-`fit` keeps the whole data set on the model's device, draws batches and views there from one
-seeded generator, and leaves to `loss` what is learned:
+`fit` keeps the whole data set on the model's device (or loads it, batch by batch), draws batches
+and views there from one seeded generator, and leaves to `loss` what is learned:
 
     def simclr(model, images, generator):
         x1, x2 = views(images, generator)
@@ -30,9 +30,15 @@ import torch
 from torch import nn
 
 from mmlite import distributed
-from mmlite.data import ImageSet
 from mmlite.support import checks
-from mmlite.training.arguments import Checkpointing, Hooks, Settings, check_parts
+from mmlite.training.arguments import (
+    Checkpointing,
+    Hooks,
+    Settings,
+    check_parts,
+    check_together,
+)
+from mmlite.training.batches import Images, batches_of
 from mmlite.training.history import History
 from mmlite.training.optimizers import (
     LEARNING_RATE,
@@ -49,13 +55,15 @@ from mmlite.training.watch import in_step
 def fit(
     model: nn.Module,
     loss: Loss,
-    images: ImageSet,
+    images: Images,
     *,
     epochs: int,
-    batch_size: int = 256,
+    batch_size: int | None = None,
+    accumulate: int = 1,
     learning_rate: float = LEARNING_RATE,
     weight_decay: float = WEIGHT_DECAY,
     warmup: float = WARMUP,
+    clip_norm: float | None = None,
     optimizer: MakeOptimizer | None = None,
     schedule: MakeSchedule | None = None,
     seed: int = 0,
@@ -76,13 +84,22 @@ def fit(
         loss: called as loss(model, batch uint8 [B, C, H, W], generator) -> scalar. The generator
             is on the CPU, so that a seed draws the same views on every device. Of several
             processes each calls it with its share of the batch, within `distributed.sharded_batch`.
-        images: the training images; their labels are not used.
+        images: the training images; their labels are not used. An `ImageSet`, held on the model's
+            device; a map-style data set, whose images [C, H, W] are loaded batch by batch; or a
+            `DataLoader`, for worker processes. One with shuffle=True shuffles as `fit` does; any
+            other is taken as it is, batch by batch, by one process.
         epochs: passes over the images. Each takes full batches only, in a new random order.
-        batch_size: B, at most the number of images; of all processes together.
+        batch_size: B (256), at most the number of images; of all processes together. A loader has
+            its own.
+        accumulate: take each batch in so many equal parts, one after the other, and step along the
+            mean of their gradients: less memory. What compares images (negatives, BatchNorm,
+            cross-correlation) sees one part at a time.
         learning_rate: AdamW's, at its peak (2e-3).
         weight_decay: AdamW's (1e-4).
         warmup: share of the steps (0.1) over which the learning rate rises from 0; then it falls to
             0 along a cosine.
+        clip_norm: the greatest length of the gradient of all parameters together; a longer one is
+            cut to it before the step. By default none is.
         optimizer: makes another optimizer than AdamW of the list of the model's parameters, for
             instance lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9), or of
             groups (`mmlite.training.parameter_groups`). Its numbers are its own.
@@ -112,9 +129,10 @@ def fit(
             torch.compile does not work here.
         CheckpointError: the checkpoint is damaged, another run's, written by another run at this
             moment or cannot be written; or it is there and its `resume` is False.
-        TrainingError: the loss, what it is computed from, its gradient or a weight is NaN or
-            infinite; the message names the step. No checkpoint holds such weights, and on a CPU the
-            model keeps those of the last step whose loss and gradient were finite.
+        TrainingError: an image cannot be loaded; or the loss, what it is computed from, its
+            gradient or a weight is NaN or infinite; the message names the step. No checkpoint holds
+            such weights, and on a CPU the model keeps those of the last step whose loss and
+            gradient were finite.
         ProcessError: another process has stopped, or does not answer.
 
     Example:
@@ -127,28 +145,38 @@ def fit(
         >>> mmlite.fit(model, simclr, images, epochs=2, batch_size=32, progress=False)
         History(4 steps...)
     """
-    check_parts(model, loss, images, history, checkpoint, description)
+    check_parts(model, loss, history, checkpoint, description)
     hooks = Hooks(before_step, after_step, on_epoch)
     if not isinstance(progress, str):
         checks.flag("progress", progress)
     settings = Settings(
-        images, epochs, batch_size, learning_rate, weight_decay, warmup, seed, precision, compile
+        batches=batches_of(images, batch_size),
+        epochs=epochs,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        warmup=warmup,
+        seed=seed,
+        precision=precision,
+        compile=compile,
+        accumulate=accumulate,
+        clip_norm=clip_norm,
     )
+    check_together(settings, hooks, checkpoint)
     updates = Updates(optimizer, schedule, *settings.rates)
     history = History() if history is None else history
     run = TrainingRun(model, loss, settings, updates, hooks, checkpoint, history, description)
     state, watch = run.state, run.watch
     with run.going(progress):
         while state.step < settings.steps and not state.stopped:
-            for batch in state.rest_of_epoch(len(images), settings.batch_size):
+            for parts in run.rest_of_epoch():
                 with run.whole_batch(), in_step(state.step + 1):
-                    own = run.pixels[distributed.local_shard(batch)]
-                    value = run.loss(model, own, state.generator)
-                    watch.add(value)
                     run.optimizer.zero_grad(set_to_none=True)
-                    value.backward()
+                    for part in parts:
+                        value = run.loss(model, part, state.generator)
+                        watch.add(value, len(parts))
+                        (value / len(parts)).backward()
                     distributed.average_gradients(run.trained())
-                    watch.add_gradients(run.gradients())
+                    run.clip(watch.add_gradients(run.gradients()))
                     run.call(run.hooks.before_step, run.optimizer)
                     run.optimizer.step()
                     run.call(run.hooks.after_step, run.optimizer)

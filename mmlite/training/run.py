@@ -1,6 +1,7 @@
 """What stands around the steps of a run: its optimizer and state, hooks, saves and progress."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
@@ -20,7 +21,7 @@ from mmlite.training.memory import kept_memory
 from mmlite.training.modes import TrainingModes
 from mmlite.training.optimizers import Updates, described
 from mmlite.training.precision import autocast, compiled
-from mmlite.training.state import RunState, Stateful, fingerprint
+from mmlite.training.state import RunState, Stateful
 from mmlite.training.storable import alike, plain, to_file
 from mmlite.training.watch import LossWatch, check_weights
 
@@ -44,8 +45,7 @@ class TrainingRun:
         state: what a checkpoint keeps.
         optimizer, schedule: of this run.
         loss, hooks: in the run's precision.
-        pixels: the images, on the model's device.
-        shards: how many images of a batch each process takes.
+        shards: how many images of a part of a batch each process takes.
         watch: over losses and gradients.
 
     Raises:
@@ -70,16 +70,17 @@ class TrainingRun:
             checkpoint,
             history,
         )
-        self.shards = distributed.shard_sizes(settings.batch_size, distributed.world_size())
+        self.shards = distributed.shard_sizes(max(1, settings.part), distributed.world_size())
         self.parameters = list(model.parameters())  # the frozen ones too: a hook may release them
         if not any(p.requires_grad for p in self.parameters):
             raise ValueError("the model has no parameters to train")
         self.device = self.parameters[0].device
-        self.pixels = settings.images.images.to(self.device)
+        self.batches, self.updates = settings.batches, updates
         self.optimizer = updates.make_optimizer(self.parameters, self.device)
         self.groups = len(self.optimizer.param_groups)
+        self.first_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.schedule = updates.make_schedule(self.optimizer, settings.steps)
-        history.steps_per_epoch = settings.steps_per_epoch
+        history.steps_per_epoch = self.batches.steps_per_epoch
         own: dict[str, Stateful] = {
             "model": model,
             "optimizer": self.optimizer,
@@ -95,7 +96,7 @@ class TrainingRun:
             torch.Generator().manual_seed(settings.seed),
             history,
             self.device,
-            own_generators(model, loss, *vars(hooks).values()),
+            own_generators(model, loss, *vars(hooks).values(), self.batches.source),
         )
         self.described = self._described(
             description or {}, described(self.optimizer, self.schedule, updates)
@@ -111,7 +112,7 @@ class TrainingRun:
     def _described(self, given: Mapping[str, Any], updates: dict[str, Any]) -> dict[str, Any]:
         """Return what tells this run from others."""
         read = self.checkpoint or distributed.world_size() > 1
-        own = {"images": fingerprint(self.settings.images) if read else ""}
+        own = {"images": self.batches.described() if read else ""}
         own |= self.settings.described() | updates
         for name, value in given.items():
             if name in own and own[name] != value:
@@ -142,21 +143,39 @@ class TrainingRun:
             stack.enter_context(compiled(self.model, self.settings.compile))
             if self.device.type == "cpu":
                 stack.enter_context(kept_memory())
-            done = self.state.step // self.settings.steps_per_epoch
+            done = self.state.step // self.batches.steps_per_epoch
             if self.state.step and not self.state.within_epoch and self.state.told < done:
                 self._tell(done)  # stopped before, or within, the call
             yield
 
     def _open(self, stack: ExitStack, checkpoint: Checkpointing) -> None:
         """Claim the checkpoint's place and go on from what lies there."""
-        path, resume = checkpoint.file, checkpoint.resume
+        path, resume, longer = checkpoint.file, checkpoint.resume, checkpoint.longer
         there = distributed.broadcast_result(lambda: _claim(stack, path, resume))
         with self.whole_batch():
             to_file(self.state.state_dict(), "what fit saves")  # before hours are spent
         if there:
             # a `MetaMask` computes anew what a file cannot hold
             with self.whole_batch(), self.cast():
-                self.state.resume(path, self.described)
+                self.state.resume(path, self.described, longer)
+            if longer:
+                self._restart_schedule()
+
+    def _restart_schedule(self) -> None:
+        """Let the schedule be the one of this run's length, at the step that has been reached."""
+        for group, rate in zip(self.optimizer.param_groups, self.first_rates, strict=True):
+            group["lr"] = rate
+        self.schedule = self.updates.make_schedule(self.optimizer, self.settings.steps)
+        self.state.stateful["schedule"] = self.schedule
+        with warnings.catch_warnings():
+            # torch's: that the schedule steps before the optimizer does, which had its steps
+            warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+            for _ in range(self.state.step):
+                self.schedule.step()
+
+    def rest_of_epoch(self) -> Iterator[tuple[Tensor, ...]]:
+        """Yield this process's images of each batch of the rest of the epoch, in parts."""
+        return self.batches.rest_of_epoch(self.state, self.device, self.settings.accumulate)
 
     def trained(self) -> list[nn.Parameter]:
         """Return the parameters that are trained at the moment: a hook may freeze or release."""
@@ -165,6 +184,11 @@ class TrainingRun:
     def gradients(self) -> list[Tensor]:
         """Return the gradients that there are."""
         return [p.grad for p in self.parameters if p.grad is not None]
+
+    def clip(self, length: Tensor) -> None:
+        """Cut gradients of a length to the greatest that is wanted."""
+        if (most := self.settings.clip_norm) is not None:
+            nn.utils.clip_grads_with_norm_(self.parameters, most, length)
 
     def call(self, hook: Callable[[Any], None] | None, argument: Any) -> None:
         """Call a hook, if there is one.
@@ -203,11 +227,11 @@ class TrainingRun:
         # because a graph that waits for its meta step holds the buffers, but does not read them
         distributed.all_reduce_mean([b.data for b in self.model.buffers() if b.is_floating_point()])
         self.history.images_per_second = self._rate()
-        self._tell(self.state.step // self.settings.steps_per_epoch)
+        self._tell(self.state.step // self.batches.steps_per_epoch)
 
     def _rate(self) -> float:
         """Return the images per second of this sitting."""
-        images = (self.state.step - self.begun) * self.settings.batch_size
+        images = (self.state.step - self.begun) * self.batches.batch_size
         return images / (time.perf_counter() - self.started)
 
     def _look(self) -> None:

@@ -58,14 +58,12 @@ class RunState:
         """Steps taken in this epoch; 0 between two epochs."""
         return self.step % self.history.steps_per_epoch
 
-    def rest_of_epoch(self, count: int, batch_size: int) -> tuple[Tensor, ...]:
-        """Return the batches, int64 [B], that this epoch has still to take."""
+    def order_of_epoch(self, count: int) -> Tensor:
+        """Return the order of this epoch's images, int64 [N], drawn as the epoch begins."""
         if not self.within_epoch:
             self.order = torch.randperm(count, generator=self.generator)
         assert self.order is not None  # drawn as the epoch began, and kept by checkpoints
-        full = self.history.steps_per_epoch * batch_size
-        order = self.order.to(self.device)
-        return order[self.within_epoch * batch_size : full].split(batch_size)
+        return self.order
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -94,10 +92,16 @@ class RunState:
         self.step, self.told, self.order = state["step"], state["told"], state["order"]
         self.stopped = state["stopped"]
 
-    def resume(self, path: str | Path, settings: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint of this very run; warn if it is not the newest."""
+    def resume(self, path: str | Path, settings: Mapping[str, Any], longer: bool = False) -> None:
+        """Go on from a checkpoint of this very run; warn if it is not the newest.
+
+        Args:
+            path: the checkpoint.
+            settings: what tells this run from others.
+            longer: let it be of a run of fewer epochs, also of one that was ended early.
+        """
         found = distributed.broadcast_result(lambda: load_checkpoint(path, set_aside=True))
-        found.check(settings)
+        found.check(_at_length_of(found.description, settings) if longer else settings)
         if found.note and distributed.rank() == 0:
             warnings.warn(found.note, CheckpointWarning, stacklevel=6)
         try:
@@ -106,6 +110,19 @@ class RunState:
             raise CheckpointError(
                 f"{found.path} holds another model or method than this run ({error})"
             ) from error
+        if longer:
+            self.stopped = False
+
+
+def _at_length_of(shorter: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what tells a run from others as its checkpoint of fewer epochs would have it."""
+    told = dict(settings)
+    if shorter.get("epochs", 0) <= told["epochs"]:
+        told["epochs"] = shorter.get("epochs")
+    kinds = [str(of.get("schedule")).partition(":")[0] for of in (shorter, told)]
+    if kinds[0] == kinds[1] and "schedule" in shorter:
+        told["schedule"] = shorter["schedule"]  # its numbers may depend on the length
+    return told
 
 
 def fingerprint(images: ImageSet) -> str:

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,26 +31,30 @@ class LossWatch:
         self.history = history
         self.waits = device.type != "cpu"
         self.pending: list[tuple[str, Tensor]] = []  # each step's loss, then its gradient's length
+        self.parts: list[Tensor] = []  # the losses of a batch that comes in parts
         self.looked = self.shown = time.perf_counter()
 
-    def add(self, value: Tensor) -> None:
-        if not isinstance(value, Tensor) or value.numel() != 1:
-            shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise ValueError(f"the loss function must return a scalar tensor, got {shape}")
-        if not value.requires_grad:
-            raise ValueError(
-                "the loss does not depend on the model: was it computed under no_grad, or detached?"
-            )
-        self.pending.append(("loss", value.detach().reshape(())))
+    def add(self, value: Tensor, parts: int = 1) -> None:
+        """Take a step's loss; of a batch in parts, that of each part in turn."""
+        self.parts.append(check_loss(value))
+        if len(self.parts) < parts:
+            return
+        self.pending.append(
+            ("loss", torch.stack(self.parts).mean() if parts > 1 else self.parts[0])
+        )
+        self.parts.clear()
         if not self.waits or time.perf_counter() - self.looked > REFRESH:
             self.look()
 
-    def add_gradients(self, gradients: list[Tensor]) -> None:
+    def add_gradients(self, gradients: list[Tensor]) -> Tensor:
+        """Take a step's gradients, and return their length."""
         if not gradients:
             raise ValueError("the loss does not depend on the weights that are to be trained")
-        self.pending.append(("gradient", _length(gradients)))
+        length = _length(gradients)
+        self.pending.append(("gradient", length))
         if not self.waits:
             self.look()
+        return length
 
     def due(self) -> bool:
         """Whether it is time to show the loss again."""
@@ -75,6 +80,22 @@ class LossWatch:
                 _give_up(
                     f"the loss at step {step} is finite, but the length of its gradient is {value}"
                 )
+
+
+def check_loss(value: Any) -> Tensor:
+    """Return a loss, detached.
+
+    Raises:
+        ValueError: it is no scalar, or does not depend on the model.
+    """
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"the loss function must return a scalar tensor, got {shape}")
+    if not value.requires_grad:
+        raise ValueError(
+            "the loss does not depend on the model: was it computed under no_grad, or detached?"
+        )
+    return value.detach().reshape(())
 
 
 def _give_up(what: str) -> None:

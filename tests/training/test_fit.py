@@ -213,7 +213,7 @@ def test_a_hook_that_finds_nan_stops_the_run_with_its_step(hook):
         ({"model": print}, "model must be a torch.nn.Module"),
         ({"loss": None}, "loss must be a function"),
         ({"after_step": 3}, "after_step must be a function or None, got 3"),
-        ({"images": torch.zeros(3)}, "images must be an ImageSet, as load returns, got a tensor"),
+        ({"images": torch.zeros(3)}, "images must be an ImageSet, .*, or a DataLoader .*a tensor"),
         ({"description": {"seed": 5}}, "description has 'seed', which fit describes itself"),
         ({"loss": lambda m, b, g: torch.zeros(())}, "the loss does not depend on the model"),
         (
