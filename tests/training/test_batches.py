@@ -340,7 +340,9 @@ def test_what_is_no_source_of_batches_is_refused_in_a_sentence():
     refused(DataLoader(Stream(8, 16), 4), r"gave 2 batches in epoch 1, .* length says 4")
     refused(DataLoader(images(), 5, collate_fn=lambda items: items), r"a batch .* must be images")
     refused(
-        Pictures(image_set=images(1)), "batch_size must be a whole number from 2 to 1, got 2", batch_size=2
+        Pictures(image_set=images(1)),
+        "batch_size must be a whole number from 2 to 1, got 2",
+        batch_size=2,
     )
     refused(
         shuffled(images(), collate_fn=lambda items: torch.zeros(3, 1, 2, 2)),
