@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mmlite.data import ImageSet
 from mmlite.support import checks
-from mmlite.views import check_range
+from mmlite.views import WHITE, check_range
 
 
 class ChannelsLast(nn.Module):
@@ -145,7 +145,8 @@ def encode(encoder: nn.Module, image_set: ImageSet | Tensor, batch_size: int = 1
 
     Args:
         encoder: from float [N, C, H, W] in 0..1 to one tensor float [N, D].
-        image_set: the images; also their tensor alone, uint8 or float in 0..1, [N, C, H, W].
+        image_set: the images; also their tensor alone, [N, C, H, W], uint8, uint16
+            or float in 0..1.
         batch_size: images that go through the encoder at once.
 
     Raises:
@@ -193,17 +194,17 @@ def _images(image_set: ImageSet | Tensor) -> tuple[Tensor, str]:
     """Return the images [N, C, H, W] of a set or of a tensor, and what to call them."""
     if isinstance(image_set, ImageSet):
         return image_set.images, image_set.name
-    wanted = "an ImageSet, or a tensor [N, C, H, W] of uint8, or of float in 0..1"
+    wanted = "an ImageSet, or a tensor [N, C, H, W] of uint8, of uint16, or of float in 0..1"
     images = checks.instance("image_set", image_set, Tensor, wanted)
-    if images.dim() != 4 or not (images.dtype == torch.uint8 or checks.is_float(images)):
+    if images.dim() != 4 or not (images.dtype in WHITE or checks.is_float(images)):
         raise checks.wrong("image_set", wanted, images)
-    if images.dtype != torch.uint8:
+    if images.dtype not in WHITE:
         check_range(images, "image_set")
     return images, "image_set"
 
 
 def _in_unit_range(images: Tensor) -> Tensor:
-    return images.float() / 255 if images.dtype == torch.uint8 else images.float()
+    return images.float() / WHITE.get(images.dtype, 1)
 
 
 def _rows(h: Any, count: int) -> Tensor:

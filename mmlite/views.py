@@ -35,6 +35,7 @@ _swap = torch.tensor([[0.0, 0, 0], [0, 0, -1], [0, 1, 0]], dtype=torch.float64)
 TURN_COS = (torch.linalg.inv(YIQ) @ _plane @ YIQ).float()
 TURN_SIN = (torch.linalg.inv(YIQ) @ _swap @ YIQ).float()
 DRAWS = 11  # uniform numbers that one view needs
+WHITE = {torch.uint8: 255, torch.uint16: 65535}  # the greatest value of whole numbers
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,10 @@ class TwoViews:
         """Return views x1, x2 of a batch.
 
         Args:
-            images: uint8 (0..255) or float (0..1), [N, C, H, W], C = 1 or 3. With one channel,
-                hue, saturation and grayscale have nothing to change. That floats lie in 0..1 is
+            images: uint8 (0..255), uint16 (0..65535) or float (0..1), [N, C, H, W]. Three channels
+                are red, green and blue. With one, hue, saturation and grayscale have nothing to
+                change. Of other numbers brightness and contrast change each channel, contrast
+                about the channel's own mean, and `gray` has to be 0. That floats lie in 0..1 is
                 checked on a CPU only: on a GPU that would wait for it.
             generator: where the random numbers come from: a seed repeats the views, on whichever
                 device the generator is. By default the device's own.
@@ -97,21 +100,28 @@ class TwoViews:
             float32 [N, C, H', W'] twice, in 0..1, on the images' device.
 
         Raises:
-            ValueError: the images have another rank, type, number of channels or range.
+            ValueError: the images have another rank, type or range, or no gray where one is asked
+                for.
         """
         checks.tensor("images", images, "a tensor [N, C, H, W]")
-        if images.dim() != 4 or images.shape[1] not in (1, 3) or 0 in images.shape[2:]:
+        if images.dim() != 4 or 0 in images.shape[1:]:
             raise ValueError(
-                f"images must be [N, C, H, W] with 1 or 3 channels, got {list(images.shape)}"
+                f"images must be [N, C, H, W], none of them 0, got {list(images.shape)}"
+            )
+        if self.gray > 0 and images.shape[1] not in (1, 3):
+            raise ValueError(
+                f"images of {images.shape[1]} channels have no gray, which is of red, green and "
+                f"blue: make the views with gray=0, got {self.gray:g}. Of the jitter, brightness "
+                "and contrast change every channel"
             )
         if generator is not None:
             checks.instance("generator", generator, torch.Generator, "a torch.Generator or None")
-        if images.dtype == torch.uint8:
-            scale = 1 / 255
+        if images.dtype in WHITE:
+            scale = 1 / WHITE[images.dtype]
         elif checks.is_float(images):
             scale = 1.0
         else:
-            raise ValueError(f"images must be uint8 or float, got {images.dtype}")
+            raise ValueError(f"images must be uint8, uint16 or float, got {images.dtype}")
         if scale == 1 and images.device.type == "cpu" and not torch.compiler.is_compiling():
             check_range(images)
         source = generator.device if generator is not None else images.device
@@ -160,8 +170,9 @@ class TwoViews:
         strength = torch.where(jittered, self.jitter, 0.0)
         factors = (1 + strength * (2 * u[1:4] - 1)).clamp(min=0)
         brightness, contrast, saturation = factors[..., None, None]  # [N, 1, 1] each
-        if channels == 1:
-            matrix = brightness * contrast
+        if channels != 3:
+            # of one channel it is the number itself
+            matrix = brightness * contrast * torch.eye(channels, device=mean.device)
             return matrix, (1 - contrast[..., 0]) * brightness[..., 0] * mean
         # a blocking copy would wait for all that a GPU has queued
         constants = (t.to(mean.device, non_blocking=True) for t in (GRAY, TURN_COS, TURN_SIN))

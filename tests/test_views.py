@@ -164,6 +164,29 @@ def test_one_channel_images_get_brightness_and_contrast():
     assert 15 < sum(unchanged) < 70
 
 
+@pytest.mark.parametrize("channels", [2, 4, 6])
+def test_each_of_many_channels_is_changed_as_if_it_were_alone(channels):
+    images = some_images(count=30, channels=channels)
+    views = TwoViews(jitter=0.8, gray=0.0)
+    together = views(images, torch.Generator().manual_seed(0))
+    for c in range(channels):
+        alone = views(images[:, c : c + 1], torch.Generator().manual_seed(0))
+        for whole, one in zip(together, alone, strict=True):
+            torch.testing.assert_close(whole[:, c : c + 1], one, rtol=0, atol=1e-5)  # float32
+
+
+def test_many_channels_brightness_and_contrast_by_hand():
+    images = torch.rand(1, 5, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    u = torch.tensor([0.0, 0.7, 0.9, 0.1, 0.1, 1.0])[:, None]
+    matrix, offset = TwoViews(jitter=0.5, jitter_probability=1.0)._color(
+        u, images.mean((2, 3)).float()
+    )
+    got = torch.einsum("ij,jhw->ihw", matrix[0].double(), images[0]) + offset[0][:, None, None]
+    bright = (1 + 0.5 * 0.4) * images[0]
+    wanted = 1.4 * bright - 0.4 * bright.mean((1, 2), keepdim=True)
+    torch.testing.assert_close(got, wanted, rtol=0, atol=1e-6)
+
+
 # draws
 
 
@@ -203,14 +226,15 @@ def test_probabilities_are_kept(name, share):
 @settings(max_examples=20, deadline=None)
 @given(
     count=st.integers(1, 5),
-    channels=st.sampled_from([1, 3]),
+    channels=st.integers(1, 5),
     height=st.integers(1, 20),
     width=st.integers(1, 20),
     size=st.one_of(st.none(), st.integers(1, 24)),
 )
 def test_views_are_in_range_for_every_size(count, channels, height, width, size):
     images = some_images(count, channels, height, width)
-    for view in TwoViews(jitter=0.8, size=size)(images):
+    gray = 0.2 if channels in (1, 3) else 0.0
+    for view in TwoViews(jitter=0.8, size=size, gray=gray)(images):
         assert view.shape == (count, channels, size or height, size or width)
         assert view.dtype == torch.float32
         assert bool(((view >= 0) & (view <= 1)).all())
@@ -224,12 +248,30 @@ def test_float_images_are_taken_as_they_are():
     assert torch.allclose(from_bytes, from_floats, atol=1e-5)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_16_bits_are_8_bits_and_more(channels):
+    images = some_images(channels=channels)
+    wide = (images.to(torch.int32) * 257).to(torch.uint16)  # 255 · 257 = 65535
+    generator = torch.Generator()
+    for a, b in zip(
+        TwoViews()(images, generator.manual_seed(0)),
+        TwoViews()(wide, generator.manual_seed(0)),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-5)  # float32
+    finer = TwoViews(**STILL)(torch.full((1, 1, 2, 2), 1000, dtype=torch.uint16))[0]
+    torch.testing.assert_close(finer, torch.full((1, 1, 2, 2), 1000 / 65535))
+
+
 @pytest.mark.parametrize(
     ("images", "message"),
     [
         (torch.zeros(3, 8, 8), r"images must be \[N, C, H, W\]"),
-        (torch.zeros(2, 2, 8, 8), "1 or 3 channels"),
-        (torch.zeros(2, 3, 8, 8, dtype=torch.int64), "uint8 or float, got torch.int64"),
+        (torch.zeros(2, 0, 8, 8), "none of them 0"),
+        (torch.zeros(2, 2, 8, 8), r"2 channels have no gray, .* gray=0, got 0\.2"),
+        (torch.zeros(2, 4, 8, 8), "4 channels have no gray"),
+        (torch.zeros(2, 3, 8, 8, dtype=torch.int64), "uint16 or float, got torch.int64"),
+        (torch.zeros(2, 3, 8, 8, dtype=torch.int16), "uint16 or float, got torch.int16"),
         (torch.full((2, 3, 8, 8), 255.0), "must lie in 0..1, got 255 to 255; divide"),
         (torch.randn(2, 3, 8, 8), r"must lie in 0\.\.1"),
         (torch.full((2, 3, 8, 8), math.nan), r"must lie in 0\.\.1, got nan to nan"),

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from mmlite.support import checks
 from mmlite.support.rng import RngState
 from mmlite.training.watch import TrainingError
+from mmlite.views import WHITE
 
 Numbered = tuple[int, int]  # an image's place in the set, and the seed of its random numbers
 OF_LOADER = (  # what a DataLoader does besides its order
@@ -142,7 +143,7 @@ def checked(batch: Any, size: int | None = None) -> Tensor:
     wanted = "images [B, C, H, W] of uint8, uint16 or float, alone or as the first of a tuple"
     if not isinstance(images, Tensor) or images.dim() != 4:
         raise checks.wrong("a batch of the loader", wanted, images)
-    if images.dtype not in (torch.uint8, torch.uint16) and not checks.is_float(images):
+    if images.dtype not in WHITE and not checks.is_float(images):
         raise checks.wrong("a batch of the loader", wanted, images)
     if size is not None and len(images) != size:
         raise ValueError(f"a batch of the loader has {len(images)} images where {size} were due")
