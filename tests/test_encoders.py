@@ -4,7 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+import timm
 import torch
+import torchvision
 from torch import nn
 
 from mmlite.data import ImageSet
@@ -32,6 +34,25 @@ def test_resnet18_keeps_the_stems_relu_and_has_no_pooling():
     assert torch.allclose(features.mean((2, 3)), network(x), atol=1e-5)
     # ResNet-18 without its classifier, its 7 × 7 stem replaced by a 3 × 3 one
     assert sum(p.numel() for p in network.parameters()) == 11_689_512 - 513_000 - 64 * 3 * 40
+
+
+@pytest.mark.parametrize(
+    "build",
+    [lambda: torchvision.models.resnet18(weights=None), lambda: timm.create_model("resnet18")],
+    ids=["torchvision", "timm"],
+)
+def test_weights_go_to_torchvision_and_timm_and_back(build):
+    encoder, theirs = resnet18(3).eval(), build().eval()
+    theirs.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    theirs.maxpool, theirs.fc = nn.Identity(), nn.Identity()
+    theirs.load_state_dict(encoder[1].state_dict())
+    x = torch.rand(4, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.allclose(theirs(x), encoder(x), atol=1e-5)
+        back = resnet18(3).eval()
+        assert not torch.allclose(back(x), encoder(x), atol=1e-2)
+        back[1].load_state_dict(theirs.state_dict())
+        assert torch.equal(back(x), encoder(x))
 
 
 @pytest.mark.parametrize("build", [small_conv, resnet18])

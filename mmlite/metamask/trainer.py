@@ -53,6 +53,8 @@ class MaskTrainer(ABC):
         heads: both heads as one module, from h to a list of two z.
         model: what `fit` trains: encoder and heads, without the mask.
         steps: how many steps have been taken.
+        losses: the last step's "contrastive" and "redundancy" loss, unweighted, on their device.
+        mask_gradient: what the mask was last moved against, [D]; None before.
 
     Raises:
         ValueError: an argument is of another kind or out of its range.
@@ -72,6 +74,8 @@ class MaskTrainer(ABC):
     heads: nn.ModuleList = field(init=False)
     model: nn.ModuleDict = field(init=False)
     steps: int = field(init=False, default=0)
+    losses: dict[str, Tensor] = field(init=False, default_factory=dict)
+    mask_gradient: Tensor | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         for which in ("contrastive", "redundancy"):
@@ -101,7 +105,36 @@ class MaskTrainer(ABC):
     def joint(self, z1: Sequence[Tensor], z2: Sequence[Tensor]) -> Tensor:
         """Return contrastive + α · redundancy of what the two heads made of the two views."""
         contrastive = self.contrastive_loss(z1[0], z2[0])
-        return contrastive + self.redundancy_weight * self.redundancy_loss(z1[1], z2[1])
+        redundancy = self.redundancy_loss(z1[1], z2[1])
+        self.losses = {"contrastive": contrastive.detach(), "redundancy": redundancy.detach()}
+        return contrastive + self.redundancy_weight * redundancy
+
+    def statistics(self) -> dict[str, Tensor]:
+        """Return the last step's two losses and what the mask is like, for hooks to log.
+
+        Returns:
+            Scalars on the mask's device, which nothing waits for: "contrastive" and "redundancy",
+            the mean, least, greatest and standard deviation of the entries, and the length of the
+            gradient that the mask was last moved against.
+
+        Example:
+            >>> mask = mmlite.DimensionalMask(4)
+            >>> parts = nn.Flatten(), nn.Linear(4, 2), nn.Linear(4, 2), mask
+            >>> optimizer = torch.optim.SGD(mask.parameters(), 0.1)
+            >>> method = mmlite.MetaMask(*parts, optimizer, mmlite.TwoViews())
+            >>> float(method.statistics()["mask mean"])
+            0.5
+        """
+        entries = self.mask.entries.detach()
+        told = self.losses | {
+            "mask mean": entries.mean(),
+            "mask least": entries.min(),
+            "mask greatest": entries.max(),
+            "mask deviation": entries.std(correction=0),
+        }
+        if self.mask_gradient is not None:
+            told["mask gradient"] = self.mask_gradient.norm()
+        return told
 
     def state_dict(self) -> dict[str, Any]:
         """Return the mask, its optimizer's state and the steps taken; the model's is its own."""
@@ -119,6 +152,7 @@ class MaskTrainer(ABC):
 
     def move_mask(self, gradient: Tensor) -> None:
         """Let the mask's optimizer step against a gradient [D] of the logits."""
+        self.mask_gradient = gradient.detach()
         self.mask.w.grad = gradient.to(self.mask.w.dtype)
         self.mask_optimizer.step()
         self.mask.w.grad = None
