@@ -5,8 +5,11 @@ dimension should agree with itself across two views and with no other dimension.
 numbers that say how many dimensions a representation really uses.
 """
 
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from mmlite import distributed
 from mmlite.contrastive import check_finite, check_pair
@@ -42,9 +45,8 @@ def cross_correlation(z1: Tensor, z2: Tensor) -> Tensor:
     check_pair("cross_correlation", z1, z2)
     z1, z2 = _of_one_type(z1, z2)
     with torch.autocast(z1.device.type, enabled=False):
-        return distributed.all_reduce_sum(
-            _standard_columns(z1, "z1").T @ _standard_columns(z2, "z2")
-        )
+        u1, u2 = _standard_columns(z1, "z1")[0], _standard_columns(z2, "z2")[0]
+        return distributed.all_reduce_sum(u1.T @ u2)
 
 
 def barlow_twins(z1: Tensor, z2: Tensor, off_diagonal: float = 5e-3) -> Tensor:
@@ -74,15 +76,15 @@ def barlow_twins(z1: Tensor, z2: Tensor, off_diagonal: float = 5e-3) -> Tensor:
     n, dim = z1.shape
     z1, z2 = _of_one_type(z1, z2)
     with torch.autocast(z1.device.type, enabled=False):
-        u1, u2 = _standard_columns(z1, "z1"), _standard_columns(z2, "z2")
+        if n >= dim and (columns := _plain_columns(z1, z2)) is not None:
+            return _BarlowTwins.apply(z1, z2, off_diagonal, columns)
+        u1, u2 = _standard_columns(z1, "z1")[0], _standard_columns(z2, "z2")[0]
         own = distributed.all_reduce_sum((u1 * u2).sum(0))  # the diagonal of C
         if n < dim and not distributed.is_sharded():
             squares = (u1 @ u1.T * (u2 @ u2.T)).sum()
         else:
             squares = distributed.all_reduce_sum(u1.T @ u2).square().sum()
-        # rounding can leave the difference a hair below 0
-        others = (squares - own.square().sum()).clamp(min=0)
-        return (1 - own).square().sum() + off_diagonal * others
+        return _loss_of(own, squares, off_diagonal)
 
 
 @torch.no_grad()
@@ -101,7 +103,7 @@ def redundancy(h: Tensor) -> float:
     """
     check_pair("redundancy", h, h, labels=("h", "h"))
     h = h.detach()
-    u = _standard_columns(h, "h")
+    u, _ = _standard_columns(h, "h")
     varying = int((u != 0).any(0).sum())
     if varying < 2:
         return 0.0
@@ -155,16 +157,21 @@ def rankme(z: Tensor, epsilon: float = 1e-7) -> float:
 
 
 def _of_one_type(z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
-    dtype = torch.promote_types(z1.dtype, z2.dtype)
+    """Return both in the wider of their types, at least float32."""
+    dtype = torch.promote_types(torch.promote_types(z1.dtype, z2.dtype), torch.float32)
     return z1.to(dtype), z2.to(dtype)
 
 
-def _standard_columns(z: Tensor, name: str) -> Tensor:
-    """Return z with columns of mean 0 and length 1 over the batch, constant columns as 0."""
+def _standard_columns(z: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """Return z with columns of mean 0 and length 1 over the batch, and one over their lengths [P].
+
+    A constant column is 0, and so is its number.
+    """
     z = z.to(torch.promote_types(z.dtype, torch.float32))
     check_finite(z.detach().abs().amax(1, keepdim=True), name)
+    largest = distributed.all_reduce_max(z.detach().abs().amax(0))
     # neither the correlation nor its gradient sees the factor
-    z = over_largest(z, distributed.all_reduce_max(z.detach().abs().amax(0)))
+    z = over_largest(z, largest)
     count = distributed.global_size(len(z))
     centered = z - (
         distributed.all_reduce_sum(z.sum(0)) / count if distributed.is_sharded() else z.mean(0)
@@ -172,7 +179,95 @@ def _standard_columns(z: Tensor, name: str) -> Tensor:
     squared = distributed.all_reduce_sum(centered.square().sum(0))
     # what rounding leaves of a constant column whose largest entry is 1
     constant = squared.detach() <= count * (8 * torch.finfo(z.dtype).eps) ** 2
-    return centered * torch.where(constant, 0, torch.where(constant, 1, squared).rsqrt())
+    over = torch.where(constant, 0, torch.where(constant, 1, squared).rsqrt())
+    return centered * over, over_largest(over, largest)
+
+
+class _BarlowTwins(torch.autograd.Function):
+    """The loss of columns that need no care, and its gradient by a formula.
+
+    With c the centered columns, ℓ their lengths and G = ∂L/∂C the gradient is
+    ∂L/∂z1 = (c2 (G / (ℓ1 ℓ2ᵀ))ᵀ − c1 Σ_j G_{ij} C_{ij} / ℓ1²), and alike for z2: centering again
+    would change nothing. That is half the passes over [N, P] that its operations take one by one.
+    Where it is differentiated once more the formula is computed from z1 and z2.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z1: Tensor, z2: Tensor, off_diagonal: float, columns: "_Columns"):
+        ctx.save_for_backward(z1, z2)
+        ctx.off_diagonal, ctx.columns = off_diagonal, columns
+        c = columns.correlation
+        return _loss_of(c.diagonal(), c.square().sum(), off_diagonal)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        if torch.is_grad_enabled():
+            z1, z2 = ctx.saved_tensors
+            of_z1, of_z2 = _barlow_gradient(z1, z2, ctx.off_diagonal)
+            return upstream * of_z1, upstream * of_z2, None, None
+        (c1, c2), (over1, over2), correlation = ctx.columns
+        slope = correlation * (2 * ctx.off_diagonal * upstream)
+        slope.diagonal().copy_(2 * upstream * (correlation.diagonal() - 1))
+        inner = slope * correlation
+        slope.mul_(over2).mul_(over1[:, None])
+        # in place: new memory costs more here than the arithmetic
+        of_z1 = (c2 @ slope.T).addcmul_(c1, inner.sum(1) * over1.square(), value=-1)
+        of_z2 = (c1 @ slope).addcmul_(c2, inner.sum(0) * over2.square(), value=-1)
+        return of_z1, of_z2, None, None
+
+
+class _Columns(NamedTuple):
+    """Centered columns of both views [2, N, P], one over their lengths [2, P], and C [P, P]."""
+
+    centered: Tensor
+    over: Tensor
+    correlation: Tensor
+
+
+def _plain_columns(z1: Tensor, z2: Tensor) -> _Columns | None:
+    """Return what loss and gradient take of z1 and z2; None for columns that need care.
+
+    That is those that are constant up to rounding, or so long or short that powers of their length
+    leave the floats, and those of NaN; all of them where looking is not free (on a GPU), and where
+    the loss is compiled, shared by processes, or differentiated in forward mode or by torch.func.
+    """
+    if z1.device.type != "cpu" or torch.compiler.is_compiling() or distributed.is_sharded():
+        return None
+    if any(forward_ad.unpack_dual(z).tangent is not None for z in (z1, z2)):
+        return None
+    with torch.no_grad():
+        centered = torch.stack([z1, z2])  # one operation for both, where starting one costs most
+        mean = centered.mean(1)
+        squared = centered.sub_(mean[:, None]).square().sum(1)
+        rounding = (16 * torch.finfo(centered.dtype).eps) ** 2 * len(z1)
+        try:
+            z1.data_ptr(), z2.data_ptr()  # what torch.func has wrapped has none
+            least, most = (float(value) for value in squared.aminmax())
+            constant = not float(squared.sub(mean.square(), alpha=rounding).amin()) > 0
+        except RuntimeError:
+            return None
+        if constant or not (least > 1e-12 and most < 1e12):
+            return None
+        over = squared.rsqrt_()
+        correlation = (centered[0].T @ centered[1]).mul_(over[0, :, None]).mul_(over[1])
+        return _Columns(centered, over, correlation)
+
+
+def _loss_of(own: Tensor, squares: Tensor, off_diagonal: float) -> Tensor:
+    """Return equation 1 of C's diagonal and the sum of all its squares."""
+    # rounding can leave the difference a hair below 0
+    others = (squares - own.square().sum()).clamp(min=0)
+    return (1 - own).square().sum() + off_diagonal * others
+
+
+def _barlow_gradient(z1: Tensor, z2: Tensor, off_diagonal: float) -> tuple[Tensor, Tensor]:
+    """Return the loss's gradient in operations that can be differentiated."""
+    (u1, over1), (u2, over2) = _standard_columns(z1, "z1"), _standard_columns(z2, "z2")
+    correlation = u1.T @ u2
+    own = correlation.diagonal()
+    slope = 2 * off_diagonal * (correlation - own.diag()) + (2 * (own - 1)).diag()
+    inner = slope * correlation
+    return (u2 @ slope.T - u1 * inner.sum(1)) * over1, (u1 @ slope - u2 * inner.sum(0)) * over2
 
 
 @torch.no_grad()

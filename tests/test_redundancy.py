@@ -1,10 +1,12 @@
 """Barlow Twins against brute force, cases by hand, its properties and lightly; ranks of spectra."""
 
+import functools
 import math
 
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from torch.autograd import forward_ad
 
 from mmlite.redundancy import barlow_twins, cross_correlation, effective_rank, rankme, redundancy
 
@@ -113,6 +115,37 @@ def test_derivatives_in_both_modes():
         )
         assert torch.autograd.gradcheck(barlow_twins, (z1, z2), check_forward_ad=True)
         assert torch.autograd.gradgradcheck(barlow_twins, (z1, z2))
+
+
+def test_every_way_to_a_derivative_gives_the_same():
+    generator = torch.Generator().manual_seed(0)
+    z1, z2, along = (torch.randn(9, 4, generator=generator).double() for _ in range(3))
+
+    def loss(z):
+        return barlow_twins(z, z2, 0.3)
+
+    def slope_at(z):
+        z = z.clone().requires_grad_()
+        return torch.autograd.grad(loss(z), z)[0]
+
+    slope = slope_at(z1)
+    bend = (slope_at(z1 + 1e-5 * along) - slope_at(z1 - 1e-5 * along)) / 2e-5
+    close = functools.partial(torch.testing.assert_close, rtol=1e-6, atol=1e-8)  # of a quotient
+    close(torch.func.grad(loss)(z1), slope)
+    close(torch.func.jvp(loss, (z1,), (along,))[1], (slope * along).sum())
+    close(torch.func.jvp(torch.func.grad(loss), (z1,), (along,))[1], bend)  # forward over reverse
+    reverse = torch.func.grad(lambda z: torch.func.jvp(loss, (z,), (along,))[1])(z1)
+    close(reverse, bend)
+    z = z1.clone().requires_grad_()
+    (kept,) = torch.autograd.grad(loss(z), z, create_graph=True)
+    close(torch.autograd.grad((kept * along).sum(), z)[0], bend)
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(z, along)
+        tangent = forward_ad.unpack_dual(loss(dual)).tangent
+        close(torch.autograd.grad(tangent, z)[0], bend)
+    value = loss(z)
+    many = torch.autograd.grad(value, z, torch.tensor([1.0, 2.0]).double(), is_grads_batched=True)
+    close(many[0], torch.stack([slope, 2 * slope]))
 
 
 def test_constant_dimensions_correlate_with_nothing_and_move_nothing():
