@@ -45,11 +45,11 @@ def kornia_views(side: int):
     return views
 
 
-def torchvision_views(side: int):
-    """Return a function over a list of PIL images, by torchvision's transforms."""
+def torchvision_transform(side: int):
+    """Return torchvision's transform of a PIL image to one view."""
     from torchvision import transforms as T
 
-    pipeline = T.Compose(
+    return T.Compose(
         [
             T.RandomResizedCrop(side, scale=(0.2, 1.0)),
             T.RandomHorizontalFlip(),
@@ -58,6 +58,11 @@ def torchvision_views(side: int):
             T.ToTensor(),
         ]
     )
+
+
+def torchvision_views(side: int):
+    """Return a function over a list of PIL images, by torchvision's transforms."""
+    pipeline = torchvision_transform(side)
 
     def views(pictures):
         pairs = [(pipeline(p), pipeline(p)) for p in pictures]
