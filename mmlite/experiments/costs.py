@@ -153,6 +153,7 @@ def layer_times(module: nn.Module, x: Tensor, repeats: int = 5) -> list[LayerTim
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         for name, layer, given in calls:
             cost = layer_cost(layer, given, layer(given.clone()))
+            assert cost is not None  # each of the layers that were hooked has one
             seconds = _median_seconds(partial(layer, given), repeats, x.device)
             found.append(LayerTime(name, type(layer).__name__, cost, seconds))
     return found

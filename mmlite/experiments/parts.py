@@ -37,7 +37,7 @@ class Parts:
     @property
     def mask(self) -> DimensionalMask | None:
         """The mask that the method learned so far, or None if it learns none."""
-        return self.trainer and self.trainer.mask
+        return None if self.trainer is None else self.trainer.mask
 
     @property
     def hooks(self) -> dict[str, Any]:
@@ -108,19 +108,18 @@ def build(
 
         return Parts(encoder, nn.Sequential(encoder, heads[0]), loss)
     mask = DimensionalMask(recipe.dim).to(where)
-    lookahead = method == "metamask" and schedule == "lookahead"
-    step = {"virtual_lr": recipe.virtual_lr, "method": gradient, "outer_views": outer_views}
-    trainer = (LookaheadMetaMask if lookahead else MetaMask)(
-        encoder,
-        *heads,
-        mask,
-        torch.optim.Adam(mask.parameters(), recipe.mask_learning_rate),
-        views,
-        redundancy_weight=recipe.redundancy_weight,
-        contrastive_loss=contrastive,
-        redundancy_loss=redundancy,
-        **({} if lookahead else step),
-    )
+    optimizer = torch.optim.Adam(mask.parameters(), recipe.mask_learning_rate)
+    shared: dict[str, Any] = {
+        "redundancy_weight": recipe.redundancy_weight,
+        "contrastive_loss": contrastive,
+        "redundancy_loss": redundancy,
+    }
+    if method == "metamask" and schedule == "lookahead":
+        kind: type[MaskTrainer] = LookaheadMetaMask
+    else:
+        kind = MetaMask
+        shared |= {"virtual_lr": recipe.virtual_lr, "method": gradient, "outer_views": outer_views}
+    trainer = kind(encoder, heads[0], heads[1], mask, optimizer, views, **shared)
     if method == "joint":  # its mask stays at 1/2 everywhere
         return Parts(encoder, trainer.model, trainer.loss)
     return Parts(encoder, trainer.model, trainer.loss, trainer)

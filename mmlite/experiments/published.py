@@ -16,6 +16,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,11 @@ from mmlite.views import TwoViews
 DIM, HIDDEN, REDUNDANCY_WIDTH, CONTRASTIVE_WIDTH = 512, 2048, 2048, 256
 EPOCHS, BATCH_SIZE, SEED = 800, 512, 1
 WEIGHT_OF_CONTRASTIVE, TEMPERATURE = 10.0, 0.07
-SGD = {"lr": 1e-3, "momentum": 0.9, "weight_decay": 5e-4}  # of the network and of the mask
+SGD: dict[str, Any] = {
+    "lr": 1e-3,
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+}  # of the network and of the mask
 NEIGHBORS, VOTE_TEMPERATURE = 5, 1.0
 LOG = "log.jsonl"
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # means and deviations
@@ -41,6 +46,9 @@ IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # means and deviations
 
 class Normalized(nn.Module):
     """Images less ImageNet's mean colors, over their deviations, before a network."""
+
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ accuracies has been measured yet.
 """
 
 from dataclasses import Field, dataclass, field, fields, replace
-from typing import get_args
+from typing import Any, get_args
 
 from mmlite.support import checks
 
@@ -29,7 +29,7 @@ PRECISIONS = ("float32", "bfloat16")
 TEXTS = ("name", "about", "data", "split")
 
 
-def _number(default: float | None, about: str, least: float | None = 0, **bounds: float):
+def _number(default: float | None, about: str, least: float | None = 0, **bounds: float | None):
     """Return a field that the command line can set, within bounds as `checks` has them."""
     if "above" not in bounds:
         bounds["least"] = least
@@ -81,7 +81,7 @@ class Recipe:
     virtual_lr: float = _number(0.1, "η, the virtual step of the schedule paper")
 
     def __post_init__(self) -> None:
-        own = {name: checks.text(name, getattr(self, name)) for name in TEXTS}
+        own: dict[str, Any] = {name: checks.text(name, getattr(self, name)) for name in TEXTS}
         for name, known in (("encoder", ENCODERS), ("precision", PRECISIONS)):
             own[name] = checks.choice(name, getattr(self, name), known)
         if self.background is not None:
@@ -111,7 +111,7 @@ def is_whole(one: Field) -> bool:
     return int in (one.type, *get_args(one.type))
 
 
-_LAPTOP = {
+_LAPTOP: dict[str, Any] = {
     "encoder": "small_conv",
     "dim": 128,
     "hidden": 256,

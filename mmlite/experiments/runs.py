@@ -81,8 +81,8 @@ class Run:
     folder: Path | None
 
     def table(self) -> str:
-        """Return the accuracies as lines of text."""
-        return self.accuracies.table()
+        """Return the accuracies as lines of text; in processes but the first, nothing."""
+        return "" if self.accuracies is None else self.accuracies.table()
 
 
 def train(

@@ -55,7 +55,7 @@ def run_cell(
         line |= reads(encoder, None if w is None else w.sigmoid(), train_set, test_set, cell.seed)
     except (TrainingError, CollapseError) as error:
         return line | {"failed": first_line(error)} | _where(started, trained)
-    if cell.arm in {one.shuffled_mask_of for one in protocol.arms.values()}:
+    if w is not None and cell.arm in {one.shuffled_mask_of for one in protocol.arms.values()}:
         line["logits"] = [round(float(one), 4) for one in w]
     return line | _where(started, trained)
 
@@ -112,6 +112,7 @@ def train_arm(
         return parts.encoder, None
     hooks: dict[str, Any] = {}
     if logits is not None:
+        assert parts.mask is not None  # the protocol gives logits to a method with a mask alone
         with torch.no_grad():
             parts.mask.w.copy_(shuffled(torch.tensor(logits), seed))
         hooks = dict.fromkeys(parts.hooks)  # nothing moves it

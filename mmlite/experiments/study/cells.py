@@ -69,8 +69,7 @@ class Results:
         None if it is not there yet, or the arm needs none.
         """
         source = self.protocol.arms[cell.arm].shuffled_mask_of
-        chosen = None if source is None else self.chosen(source)
-        if chosen is None:
+        if source is None or (chosen := self.chosen(source)) is None:
             return None
         line = self.lines.get(Cell(cell.stage, cell.world, source, cell.seed, chosen))
         return None if line is None else line.get("logits")
@@ -113,7 +112,9 @@ class Results:
     def _tune(self, arm: str) -> list[Cell]:
         """Return an arm's cells of tuning, as far as they are known."""
         tuning = self.protocol.tuning
-        rounds = [(range(len(tuning.configurations)), tuning.first_seeds)]
+        rounds: list[tuple[Iterable[int], Sequence[int]]] = [
+            (range(len(tuning.configurations)), tuning.first_seeds)
+        ]
         if (finalists := self.finalists(arm)) is not None:
             rounds.append((finalists, tuning.more_seeds))
         return [
@@ -134,9 +135,11 @@ class Results:
 
         Of equal ones the first in the protocol goes first.
         """
-        scores = {one: self._score(arm, one, seeds) for one in configurations}
-        if None in scores.values():
-            return None
+        scores: dict[int, float] = {}
+        for one in configurations:
+            if (score := self._score(arm, one, seeds)) is None:
+                return None
+            scores[one] = score
         return sorted(scores, key=lambda c: (-scores[c], c))
 
     def _score(self, arm: str, configuration: int, seeds: Iterable[int]) -> float | None:

@@ -112,8 +112,8 @@ def _check(protocol: Protocol) -> None:
     """Raise a ValueError unless all that the protocol names is there and can be run."""
     worlds, arms = protocol.worlds, protocol.arms
     checks.choice("tuning.world", protocol.tuning.world, worlds)
-    for i, world in enumerate(protocol.main_worlds):
-        checks.choice(f"main.worlds[{i}]", world, worlds)
+    for i, main_world in enumerate(protocol.main_worlds):
+        checks.choice(f"main.worlds[{i}]", main_world, worlds)
     for name, world in worlds.items():
         _check_numbers(f"worlds.{name}.numbers", world.numbers, ("background",))
         _check_numbers(f"worlds.{name}.outer", world.outer)
@@ -121,9 +121,9 @@ def _check(protocol: Protocol) -> None:
         _check_arm(name, arm, protocol)
     _check_numbers("tuning.settings", protocol.tuning.configurations[0])
     for name, world in worlds.items():
-        for arm in arms:
+        for of_arm in arms:
             for configuration in range(len(protocol.tuning.configurations)):
-                protocol.recipe_of(name, arm, configuration).replace(**world.outer)
+                protocol.recipe_of(name, of_arm, configuration).replace(**world.outer)
     if shared := {*protocol.tuning.first_seeds, *protocol.tuning.more_seeds} & {*protocol.seeds}:
         raise ValueError(
             f"tuning and the main run share seed {min(shared)}; what was chosen on a seed cannot "
@@ -136,8 +136,8 @@ def _check(protocol: Protocol) -> None:
         for reading in (one.a, one.b):
             checks.choice("the arm of a reading", reading.arm, arms)
             checks.choice("the reader of a reading", reading.reader, READERS)
-            of_arm = arms[reading.arm].readings
-            checks.choice(f"the reading of arm {reading.arm}", reading.reading, of_arm)
+            known = arms[reading.arm].readings
+            checks.choice(f"the reading of arm {reading.arm}", reading.reading, known)
 
 
 def _check_arm(name: str, arm: Arm, protocol: Protocol) -> None:

@@ -98,7 +98,7 @@ def _changes(h: Tensor, mask: Tensor | None, seed: int) -> dict[str, Change]:
     changes: dict[str, Change] = {
         "whole": lambda h: h,
         "standardized": lambda h: (h - mean) / size,
-        "whitened": white,
+        "whitened": lambda h: white(h),
     }
     if mask is None:
         return changes

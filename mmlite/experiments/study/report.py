@@ -146,6 +146,7 @@ def _secondary(results: Results) -> list[str]:
         return [f"No secondary differences yet: {error}."]
     rows = [["Secondary differences, points", "95 % interval", "p", "after Holm", "holds"]]
     for one in found:
+        assert one.p_adjusted is not None  # secondary ones have it
         holds = "yes" if one.p_adjusted <= protocol.secondary_level else "no"
         name = named(one.difference, len(protocol.main_worlds) > 1)
         rows.append([f"  {name}", points(one), f"{one.p:.2g}", f"{one.p_adjusted:.2g}", holds])

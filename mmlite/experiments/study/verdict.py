@@ -66,20 +66,16 @@ def judge(results: Results) -> Verdict:
         IncompleteError: a run that it needs is missing or has failed.
     """
     protocol = results.protocol
-    outcomes = []
+    outcomes, equivalent = [], []
     for difference in protocol.primary:
         a, b = paired(results, difference)
-        outcomes.append(
-            Outcome(
-                **_seen(difference, a, b, "greater"),
-                p_flip=sign_flip_test(a, b),
-                p_equivalent=equivalence_test(a, b, protocol.margin),
-            )
-        )
+        equivalent.append(equivalence_test(a, b, protocol.margin))
+        seen = _seen(difference, a, b, "greater")
+        outcomes.append(Outcome(**seen, p_flip=sign_flip_test(a, b), p_equivalent=equivalent[-1]))
     word = UNDECIDED
     if all(one.p <= protocol.level for one in outcomes):
         word = HELPS
-    elif all(one.p_equivalent <= protocol.level for one in outcomes):
+    elif all(p <= protocol.level for p in equivalent):
         word = EQUIVALENT
     return Verdict(word, tuple(outcomes))
 
@@ -120,11 +116,11 @@ def readings_of(results: Results, world: str, reading: Reading) -> list[float]:
     arm, protocol = reading.arm, results.protocol
     configuration = results.chosen(arm) if protocol.arms[arm].trains else None
     cells = [Cell(MAIN, world, arm, seed, configuration) for seed in protocol.seeds]
-    lines = [results.lines.get(cell) for cell in cells]
-    if missing := [cell.seed for cell, line in zip(cells, lines, strict=True) if line is None]:
+    if missing := [cell.seed for cell in cells if cell not in results.lines]:
         raise IncompleteError(
             f"{len(missing)} of the {len(cells)} runs of {arm} in world {world} are missing"
         )
+    lines = [results.lines[cell] for cell in cells]
     for cell, line in zip(cells, lines, strict=True):
         if "failed" in line:
             raise IncompleteError(
