@@ -96,8 +96,10 @@ class _InMemory(_Ordered):
     ) -> Iterator[Tensor]:
         if self.held is None:
             self.held = self.source.images.to(device)
-        for part in places:
-            yield self.held[part.to(device)]
+        # all at once: each copy to a GPU would wait for what that still has to do
+        on_device = torch.cat(list(places)).to(device)
+        for part in on_device.split([len(part) for part in places]):
+            yield self.held[part]
 
 
 class _MapStyle(_Ordered):

@@ -8,7 +8,7 @@ on which of several processes asks, nor on where in an epoch a run was stopped.
 import hashlib
 import random
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,13 +52,15 @@ class _Asked:
     """The batches that a loader is to load next: what its workers are sent."""
 
     def __init__(self) -> None:
-        self.batches: list[list[Numbered]] = []
+        self.places: Sequence[Tensor] = ()
+        self.drawn = 0  # what the epoch's order came to
 
     def __iter__(self) -> Iterator[list[Numbered]]:
-        return iter(self.batches)
+        for batch in self.places:
+            yield [(index, _seed(self.drawn, index)) for index in batch.tolist()]
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return len(self.places)
 
 
 class OrderedLoader:
@@ -82,22 +84,20 @@ class OrderedLoader:
             **taken,
         )
 
-    def load(self, batches: Iterable[Tensor], order: Tensor) -> Iterator[Tensor]:
+    def load(self, places: Sequence[Tensor], order: Tensor) -> Iterator[Tensor]:
         """Yield images [B, C, H, W] for each batch of places int64 [B].
 
         Args:
-            batches: the places.
+            places: the batches.
             order: of the whole epoch, which the random numbers depend on.
 
         Raises:
             TrainingError: the data set cannot give an image, or a worker has died.
             ValueError: what it gives are not images.
         """
-        drawn = zlib.crc32(order.numpy().tobytes())
-        self._asked.batches = [[(i, _seed(drawn, i)) for i in one.tolist()] for one in batches]
-        sizes = map(len, self._asked.batches)
-        for size, batch in zip(sizes, loaded(self._loader), strict=True):
-            yield checked(batch, size)
+        self._asked.places, self._asked.drawn = places, zlib.crc32(order.numpy().tobytes())
+        for batch, images in zip(places, loaded(self._loader), strict=True):
+            yield checked(images, len(batch))
 
 
 def loaded(loader: DataLoader) -> Iterator[Any]:
