@@ -78,7 +78,7 @@ def barlow_twins(z1: Tensor, z2: Tensor, off_diagonal: float = 5e-3) -> Tensor:
     n, dim = z1.shape
     z1, z2 = _of_one_type(z1, z2)
     with torch.autocast(z1.device.type, enabled=False):
-        if n >= dim and (columns := _plain_columns(z1, z2)) is not None:
+        if n >= dim and (columns := _Columns.of(z1, z2)) is not None:
             return _BarlowTwins.apply(z1, z2, off_diagonal, columns)
         u1, u2 = _standard_columns(z1, "z1")[0], _standard_columns(z2, "z2")[0]
         own = distributed.all_reduce_sum((u1 * u2).sum(0))  # the diagonal of C
@@ -225,34 +225,37 @@ class _Columns(NamedTuple):
     over: Tensor
     correlation: Tensor
 
+    @classmethod
+    def of(cls, z1: Tensor, z2: Tensor) -> "_Columns | None":
+        """Return them for z1 and z2 [N, P]; None for columns that need care.
 
-def _plain_columns(z1: Tensor, z2: Tensor) -> _Columns | None:
-    """Return what loss and gradient take of z1 and z2; None for columns that need care.
-
-    That is those that are constant up to rounding, or so long or short that powers of their length
-    leave the floats, and those of NaN; all of them where looking is not free (on a GPU), and where
-    the loss is compiled, shared by processes, or differentiated in forward mode or by torch.func.
-    """
-    if z1.device.type != "cpu" or torch.compiler.is_compiling() or distributed.is_sharded():
-        return None
-    if any(forward_ad.unpack_dual(z).tangent is not None for z in (z1, z2)):
-        return None
-    with torch.no_grad():
-        centered = torch.stack([z1, z2])  # one operation for both, where starting one costs most
-        mean = centered.mean(1)
-        squared = centered.sub_(mean[:, None]).square().sum(1)
-        rounding = (16 * torch.finfo(centered.dtype).eps) ** 2 * len(z1)
-        try:
-            z1.data_ptr(), z2.data_ptr()  # what torch.func has wrapped has none
-            least, most = (float(value) for value in squared.aminmax())
-            constant = not float(squared.sub(mean.square(), alpha=rounding).amin()) > 0
-        except RuntimeError:
+        That is those that are constant up to rounding, or so long or short that powers of their
+        length leave the floats, and those of NaN; all of them where looking is not free (on a GPU),
+        and where the loss is compiled, shared by processes, or differentiated in forward mode or by
+        torch.func.
+        """
+        if z1.device.type != "cpu" or torch.compiler.is_compiling() or distributed.is_sharded():
             return None
-        if constant or not (least > 1e-12 and most < 1e12):
+        if any(forward_ad.unpack_dual(z).tangent is not None for z in (z1, z2)):
             return None
-        over = squared.rsqrt_()
-        correlation = (centered[0].T @ centered[1]).mul_(over[0, :, None]).mul_(over[1])
-        return _Columns(centered, over, correlation)
+        with torch.no_grad():
+            centered = torch.stack(
+                [z1, z2]
+            )  # one operation for both, where starting one costs most
+            mean = centered.mean(1)
+            squared = centered.sub_(mean[:, None]).square().sum(1)
+            rounding = (16 * torch.finfo(centered.dtype).eps) ** 2 * len(z1)
+            try:
+                z1.data_ptr(), z2.data_ptr()  # what torch.func has wrapped has none
+                least, most = (float(value) for value in squared.aminmax())
+                constant = not float(squared.sub(mean.square(), alpha=rounding).amin()) > 0
+            except RuntimeError:
+                return None
+            if constant or not (least > 1e-12 and most < 1e12):
+                return None
+            over = squared.rsqrt_()
+            correlation = (centered[0].T @ centered[1]).mul_(over[0, :, None]).mul_(over[1])
+            return cls(centered, over, correlation)
 
 
 def _loss_of(own: Tensor, squares: Tensor, off_diagonal: float) -> Tensor:

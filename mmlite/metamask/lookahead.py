@@ -139,6 +139,7 @@ class LookaheadMetaMask(MaskTrainer):
         True
     """
 
+    clips = True
     _: KW_ONLY
     clip_norm: float | None = None
     pending: _Step | None = field(init=False, default=None)  # waits for the next gradient

@@ -18,6 +18,7 @@ from mmlite.metamask.gradient import GRADIENT_METHODS, check_virtual_lr, meta_gr
 from mmlite.metamask.mask import DimensionalMask, Loss, Views, check_parts, halves
 from mmlite.redundancy import barlow_twins
 from mmlite.support import checks
+from mmlite.support.methods import StepMethod
 
 MakeViews = Callable[[Tensor, Generator], Views]
 
@@ -30,7 +31,7 @@ class _Heads(nn.ModuleList):
 
 
 @dataclass(eq=False, repr=False)
-class MaskTrainer(ABC):
+class MaskTrainer(StepMethod, ABC):
     """An encoder, its two heads and a mask, and how a training step treats them.
 
     A subclass says what the loss of a step is and when the mask moves:

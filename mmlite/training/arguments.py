@@ -8,9 +8,8 @@ from typing import Any
 import torch
 
 from mmlite import distributed
-from mmlite.metamask.lookahead import LookaheadMetaMask
-from mmlite.metamask.trainer import MaskTrainer
 from mmlite.support import checks
+from mmlite.support.methods import StepMethod
 from mmlite.support.reach import held_by
 from mmlite.training.batches import Batches
 from mmlite.training.history import History
@@ -181,17 +180,17 @@ def check_parts(model, loss, history, checkpoint, description) -> None:
 
 def check_together(settings: Settings, hooks: Hooks, checkpoint: Checkpointing | None) -> None:
     """Raise a ValueError if arguments of `fit` do not go together."""
-    methods = held_by([hooks.before_step, hooks.after_step], MaskTrainer)
-    if methods and settings.accumulate > 1:
-        raise ValueError(
-            f"{type(methods[0]).__name__} takes its meta step on one batch as a whole, not on "
-            "parts that are accumulated; leave accumulate out and take a smaller batch_size"
-        )
-    if settings.clip_norm is not None and any(isinstance(m, LookaheadMetaMask) for m in methods):
-        raise ValueError(
-            "LookaheadMetaMask differentiates the step, and clips it itself; give it clip_norm, "
-            "not fit"
-        )
+    for method in held_by([hooks.before_step, hooks.after_step], StepMethod):
+        name = type(method).__name__
+        if settings.accumulate > 1:
+            raise ValueError(
+                f"{name} takes its own step on one batch as a whole, not on parts that are "
+                "accumulated; leave accumulate out and take a smaller batch_size"
+            )
+        if settings.clip_norm is not None and method.clips:
+            raise ValueError(
+                f"{name} differentiates the step, and clips it itself; give it clip_norm, not fit"
+            )
     if checkpoint is not None and checkpoint.every is not None and not settings.batches.ordered:
         raise ValueError(
             "every saves within an epoch, and a run cannot go on there with a loader whose order "

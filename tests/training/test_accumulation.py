@@ -146,7 +146,7 @@ def test_a_method_with_a_mask_refuses_what_it_would_not_know_of(kind, wrap):
     net, loss, hooks = masked(kind)
     hooks = {name: wrap(hook) for name, hook in hooks.items()}
     options = {"epochs": 1, "batch_size": 8, "progress": False, **hooks}
-    with pytest.raises(ValueError, match=f"{kind.__name__} takes its meta step on one batch as a"):
+    with pytest.raises(ValueError, match=f"{kind.__name__} takes its own step on one batch as a"):
         fit(net, loss, pictures(), accumulate=2, **options)
     if kind is LookaheadMetaMask:
         with pytest.raises(ValueError, match="give it clip_norm, not fit"):
