@@ -74,13 +74,14 @@ def test_the_pins_of_conda_are_within_the_projects_bounds_and_complete():
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def test_the_python_of_readme_and_pages_runs():
+def test_the_python_of_readme_and_pages_runs(tmp_path):
     texts = [path.read_text(encoding="utf-8") for path in PAGES]
     blocks = [b for text in texts for b in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
     assert len(blocks) >= 2
     for block in blocks:
         assert len(block.splitlines()) <= 16
-        done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True)
+        command = [sys.executable, "-c", block]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert re.search(r"\d", done.stdout)
 
