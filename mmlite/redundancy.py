@@ -239,9 +239,8 @@ class _Columns(NamedTuple):
         if any(forward_ad.unpack_dual(z).tangent is not None for z in (z1, z2)):
             return None
         with torch.no_grad():
-            centered = torch.stack(
-                [z1, z2]
-            )  # one operation for both, where starting one costs most
+            # one operation for both views: at small sizes starting one costs most
+            centered = torch.stack([z1, z2])
             mean = centered.mean(1)
             squared = centered.sub_(mean[:, None]).square().sum(1)
             rounding = (16 * torch.finfo(centered.dtype).eps) ** 2 * len(z1)
