@@ -2,10 +2,13 @@
 
 import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -73,6 +76,13 @@ def save(name: str, command: str, figures: object) -> None:
     }
     text = json.dumps(record, indent=1, ensure_ascii=False)
     (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def in_a_new_process(script: str, *arguments: object) -> Any:
+    """Return what a script, run once more with `--only`, prints last, read as JSON."""
+    command = [sys.executable, script, "--only", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _wait() -> None:

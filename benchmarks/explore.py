@@ -40,6 +40,7 @@ from mmlite.evaluation import few_label_accuracy, knn_accuracy, linear_probe_acc
 from mmlite.experiments.study.arms import train_arm
 from mmlite.experiments.study.lines import read_results
 from mmlite.experiments.study.protocol_file import read_protocol
+from mmlite.experiments.study.readings import at_one_scale
 from mmlite.statistics import holm, paired_difference
 
 TRIAL = Path(__file__).with_name("trial")
@@ -168,9 +169,9 @@ def read(
     known: Tensor, labels: Tensor, asked: Tensor, answers: Tensor, seed: int
 ) -> dict[str, float]:
     """Return the accuracies of all readers."""
-    scale = known.var(0).mean().rsqrt()
-    scaled = known * scale, labels, asked * scale, answers
     found = {"kNN": knn_accuracy(known, labels, asked, answers)}
+    known, asked = at_one_scale(known, asked)
+    scaled = known, labels, asked, answers
     found["probe"] = linear_probe_accuracy(*scaled, standardize=False)
     for count in LABELS[:1] if seed in CONFIRMED else LABELS:
         found[f"{count} a class"] = few_label_accuracy(
@@ -187,9 +188,9 @@ def reweighted(h: Tensor, train: ImageSet, asked_h: Tensor, answers: Tensor) -> 
     odd = (train.nuisance[:, 0] == 0).nonzero()[:, 0]
     rest = len(h) - len(odd)
     repeated = torch.cat([torch.arange(len(h)), odd.repeat(max(1, round(rest / len(odd)) - 1))])
-    scale = h.var(0).mean().rsqrt()
+    h, asked_h = at_one_scale(h, asked_h)
     return linear_probe_accuracy(
-        h[repeated] * scale, train.labels[repeated], asked_h * scale, answers, standardize=False
+        h[repeated], train.labels[repeated], asked_h, answers, standardize=False
     )
 
 

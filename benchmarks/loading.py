@@ -22,15 +22,13 @@ import json
 import os
 import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from functools import partial
 from pathlib import Path
 
 import torch
-from common import in_turn, median_ratio, save
+from common import in_a_new_process, in_turn, median_ratio, save
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
@@ -109,12 +107,6 @@ def measure_memory(folder: Path, way: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def in_a_new_process(folder: Path, way: str) -> float:
-    command = [sys.executable, __file__, "--only", str(folder), way]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count")
@@ -141,7 +133,7 @@ def main() -> None:
         )
         write(large, 10 * COUNT)
         memory = {
-            f"{way}, {count:,} images": round(in_a_new_process(where, way))
+            f"{way}, {count:,} images": round(in_a_new_process(__file__, where, way))
             for way in ("held", "loaded")
             for where, count in ((folder, COUNT), (large, 10 * COUNT))
         }

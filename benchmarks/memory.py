@@ -12,13 +12,11 @@ import argparse
 import json
 import resource
 import statistics
-import subprocess
-import sys
 import time
 from contextlib import nullcontext
 
 import torch
-from common import median_ratio, save
+from common import in_a_new_process, median_ratio, save
 from training import PROBLEMS, ours
 
 from mmlite.data import ImageSet
@@ -51,12 +49,6 @@ def measure(name: str, way: str) -> dict[str, float]:
     }
 
 
-def in_a_new_process(name: str, way: str) -> dict[str, float]:
-    command = [sys.executable, __file__, "--only", name, way]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7, help="rounds")
@@ -70,7 +62,7 @@ def main() -> None:
         rounds = {way: [] for way in WAYS}
         for _ in range(options.rounds):
             for way in WAYS:
-                rounds[way].append(in_a_new_process(name, way))
+                rounds[way].append(in_a_new_process(__file__, name, way))
         kept, given_back = ([one["milliseconds a step"] for one in rounds[way]] for way in WAYS)
         figures[name] = {
             way: {

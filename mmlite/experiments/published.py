@@ -13,7 +13,6 @@ It has been run on small files of CIFAR-10's format alone: 800 epochs take a GPU
 
 import argparse
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,21 +25,19 @@ from mmlite.data import ImageSet, load
 from mmlite.encoders import encode, resnet18
 from mmlite.evaluation import knn_accuracy
 from mmlite.experiments.log import Log
+from mmlite.experiments.runs import CHECKPOINT, LOG
 from mmlite.metamask import DimensionalMask, MetaMask
 from mmlite.support.devices import device
 from mmlite.training import Checkpointing, History, fit
+from mmlite.training.schedule import warmup_cosine
 from mmlite.views import TwoViews
 
 DIM, HIDDEN, REDUNDANCY_WIDTH, CONTRASTIVE_WIDTH = 512, 2048, 2048, 256
 EPOCHS, BATCH_SIZE, SEED = 800, 512, 1
 WEIGHT_OF_CONTRASTIVE, TEMPERATURE = 10.0, 0.07
-SGD: dict[str, Any] = {
-    "lr": 1e-3,
-    "momentum": 0.9,
-    "weight_decay": 5e-4,
-}  # of the network and of the mask
+# of the network and of the mask
+SGD: dict[str, Any] = {"lr": 1e-3, "momentum": 0.9, "weight_decay": 5e-4}
 NEIGHBORS, VOTE_TEMPERATURE = 5, 1.0
-LOG = "log.jsonl"
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # means and deviations
 
 
@@ -72,17 +69,9 @@ def head(width: int, layers: int) -> nn.Sequential:
 class PublishedMetaMask(MetaMask):
     """MetaMask with their weights: Barlow Twins + 10 · NT-Xent; the meta step takes NT-Xent."""
 
-    def joint(self, z1: Sequence[Tensor], z2: Sequence[Tensor]) -> Tensor:
-        """Return the regular step's loss of what the two heads made of the two views."""
-        contrastive = self.contrastive_loss(z1[0], z2[0])
-        redundancy = self.redundancy_loss(z1[1], z2[1])
-        self.losses = {"contrastive": contrastive.detach(), "redundancy": redundancy.detach()}
+    def weighed(self, contrastive: Tensor, redundancy: Tensor) -> Tensor:
+        """Return the regular step's loss."""
         return redundancy + WEIGHT_OF_CONTRASTIVE * contrastive
-
-
-def falling(epoch: int, epochs: int) -> float:
-    """Return the factor on both learning rates in an epoch, counted from 0: a half cosine."""
-    return (1 + math.cos(math.pi * epoch / epochs)) / 2
 
 
 def build(seed: int = SEED, where: torch.device | str = "cpu") -> PublishedMetaMask:
@@ -129,7 +118,7 @@ def train(
     log, history = Log(out / LOG), History()
 
     def on_epoch(epoch: int) -> None:
-        method.mask_optimizer.param_groups[0]["lr"] = SGD["lr"] * falling(epoch, epochs)
+        method.mask_optimizer.param_groups[0]["lr"] = SGD["lr"] * warmup_cosine(epoch, epochs, 0)
         line = {"epoch": epoch, "loss": history.epoch_loss[epoch - 1]}
         log.write(line | read(method, train_set, test_set))
 
@@ -142,12 +131,12 @@ def train(
         seed=seed,
         optimizer=lambda parameters: torch.optim.SGD(parameters, **SGD),
         schedule=lambda optimizer, steps: torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: falling(step * epochs // steps, epochs)
+            optimizer, lambda step: warmup_cosine(step * epochs // steps, epochs, 0)
         ),
         after_step=method.after_step,
         on_epoch=on_epoch,
         history=history,
-        checkpoint=Checkpointing(out / "last.pt", resume=True, extra_state={"method": method}),
+        checkpoint=Checkpointing(out / CHECKPOINT, resume=True, extra_state={"method": method}),
     )
     return [json.loads(line) for line in log.path.read_text(encoding="utf-8").splitlines()]
 

@@ -108,6 +108,10 @@ class MaskTrainer(StepMethod, ABC):
         contrastive = self.contrastive_loss(z1[0], z2[0])
         redundancy = self.redundancy_loss(z1[1], z2[1])
         self.losses = {"contrastive": contrastive.detach(), "redundancy": redundancy.detach()}
+        return self.weighed(contrastive, redundancy)
+
+    def weighed(self, contrastive: Tensor, redundancy: Tensor) -> Tensor:
+        """Return the regular step's loss, given both of its parts."""
         return contrastive + self.redundancy_weight * redundancy
 
     def statistics(self) -> dict[str, Tensor]:

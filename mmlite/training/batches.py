@@ -65,6 +65,11 @@ class _Ordered(Batches):
         self.batch_size = checks.whole("batch_size", batch_size, 2, self.count)
         self.steps_per_epoch = self.count // self.batch_size
 
+    def described(self) -> str:
+        if isinstance(self.source, ImageSet):
+            return fingerprint(self.source)
+        return f"{type(self.source).__qualname__} of {self.count} images"
+
     def rest_of_epoch(
         self, state: RunState, device: torch.device, parts: int
     ) -> Iterator[tuple[Tensor, ...]]:
@@ -88,9 +93,6 @@ class _InMemory(_Ordered):
 
     held: Tensor | None = None
 
-    def described(self) -> str:
-        return fingerprint(self.source)
-
     def images(
         self, places: Sequence[Tensor], order: Tensor, device: torch.device
     ) -> Iterator[Tensor]:
@@ -108,11 +110,6 @@ class _MapStyle(_Ordered):
     def __init__(self, source: Any, batch_size: int, loader: DataLoader | None = None) -> None:
         super().__init__(source, batch_size)
         self.loader = OrderedLoader(source, loader)
-
-    def described(self) -> str:
-        if isinstance(self.source, ImageSet):
-            return fingerprint(self.source)
-        return f"{type(self.source).__qualname__} of {self.count} images"
 
     def images(
         self, places: Sequence[Tensor], order: Tensor, device: torch.device

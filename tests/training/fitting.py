@@ -7,6 +7,10 @@ from mmlite import DimensionalMask, TwoViews, projector, small_conv
 from mmlite.data import ImageSet
 
 
+class StopHereError(Exception):
+    """Raised by a hook where a test stops a run."""
+
+
 def images(count: int = 20) -> ImageSet:
     pixels = torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(count, 1, 2, 2)
     return ImageSet(pixels, torch.zeros(count, dtype=torch.int64), ("a",))

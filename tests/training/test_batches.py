@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from fitting import images, model, noisy_loss
+from fitting import StopHereError, images, model, noisy_loss
 from PIL import Image
 from several import run_in
 from torch.utils.data import DataLoader, Dataset, IterableDataset, WeightedRandomSampler
@@ -204,10 +204,6 @@ def test_a_sampler_is_told_the_epoch():
 
 
 # Stopped and gone on
-
-
-class StopHereError(Exception):
-    pass
 
 
 def stopped_at(step):

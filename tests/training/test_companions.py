@@ -2,16 +2,12 @@
 
 import pytest
 import torch
-from fitting import images, masked, model, noisy_loss, pictures
+from fitting import StopHereError, images, masked, model, noisy_loss, pictures
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
 from mmlite import Checkpointing, LookaheadMetaMask, MetaMask, barlow_twins, fit, nt_xent
-
-
-class StopHereError(Exception):
-    pass
 
 
 def averaged(path, stop_at=None, **kept):

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from fitting import images, model, noisy_loss
+from fitting import StopHereError, images, model, noisy_loss
 from torch.optim import SGD, lr_scheduler
 
 from mmlite import Checkpointing, fit
@@ -77,17 +77,14 @@ def test_where_the_schedule_does_not_depend_on_the_length_it_is_the_longer_run(t
 
 
 def test_the_longer_run_goes_on_after_a_stop_of_its_own(tmp_path):
-    class HereError(Exception):
-        pass
-
     def stop(epoch):
         if epoch == 4:
-            raise HereError
+            raise StopHereError
 
     for name in ("a", "b"):
         run(2, tmp_path / f"{name}.pt")
     whole = longer(tmp_path / "a.pt", 6, None)
-    with pytest.raises(HereError):
+    with pytest.raises(StopHereError):
         longer(tmp_path / "b.pt", 6, None, on_epoch=stop)
     rates = []
     again = run(6, tmp_path / "b.pt", rates, resume=True)

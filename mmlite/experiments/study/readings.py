@@ -53,8 +53,8 @@ def read(
         known, asked = change(h), change(fresh)
         labels = train_set.labels, test_set.labels
         readings["kNN"][reading] = _short(knn_accuracy(known, labels[0], asked, labels[1]))
-        scale = known.var(0).mean().rsqrt()  # for a weight decay to mean the same for all
-        labeled = known * scale, labels[0], asked * scale, labels[1]
+        known, asked = at_one_scale(known, asked)
+        labeled = known, labels[0], asked, labels[1]
         readings["probe"][reading] = _short(linear_probe_accuracy(*labeled, standardize=False))
         for share in (1, 10):
             accuracy = few_label_accuracy(
@@ -108,6 +108,14 @@ def _changes(h: Tensor, mask: Tensor | None, seed: int) -> dict[str, Change]:
         "shuffled": lambda h: h * other,
         "whitened, masked": lambda h: white(h) * mask,
     }
+
+
+def at_one_scale(known: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
+    """Return features of training and of others times one number, by which a probe's weight decay
+    means the same for all: the mean variance of the training features' dimensions is 1.
+    """
+    scale = known.var(0).mean().rsqrt()
+    return known * scale, asked * scale
 
 
 def _followed(mask: Tensor, h: Tensor, train_set: ImageSet) -> dict[str, float | None]:
