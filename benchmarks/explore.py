@@ -137,12 +137,9 @@ def changes(h: Tensor, other: Tensor, seed: int) -> dict[str, Change]:
     values, directions = within(h, other)
     shrunk = 0.99 * values + 0.01 * values.mean()
     turned = partial(turn, mean=mean, matrix=directions)
-    _, in_white = within(white(h), white(other))
-    white_turned = partial(turn, mean=torch.zeros_like(mean), matrix=in_white)
     bases: dict[str, Change] = {
         "axes": lambda x: x,
         "eigenvectors within pairs": turned,
-        BEST_BASIS: lambda x: white_turned(white(x)),
     }
     found: dict[str, Change] = {
         "whole": lambda x: x,
@@ -154,6 +151,8 @@ def changes(h: Tensor, other: Tensor, seed: int) -> dict[str, Change]:
         masks = {"closed": correlation(*pair).clamp(min=0), "learned": learned(*pair, seed)}
         for kind, entries in masks.items():
             found[f"{name}, {kind} mask"] = partial(through, basis=basis, entries=entries)
+    found[f"{BEST_BASIS}, closed mask"] = mmlite.fit_pair_mask(h, other)
+    found[f"{BEST_BASIS}, learned mask"] = mmlite.learn_pair_mask(h, other, seed=seed)
     return found
 
 

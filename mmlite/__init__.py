@@ -1,10 +1,11 @@
 """MetaMask from nothing: contrastive learning's two defects, and a learned mask that repairs them.
 
 An idea of the course is a file: `data`, `views`, `encoders`, `contrastive`, `redundancy`,
-`evaluation`, `whitening`, `statistics`, `confounders`, `mask_study`. What serves the ideas is a
-package: `metamask` (the mask and its gradient), `training`, `distributed`, `theory`, `experiments`,
-`course`, `exercises`, `grading`, `cli` and `support`. Each imports only from those before it
-(`tests/test_project.py`). Names are looked up when first used, so `import mmlite` costs nothing.
+`evaluation`, `whitening`, `statistics`, `confounders`, `mask_study`, `pair_mask`. What serves the
+ideas is a package: `metamask` (the mask and its gradient), `training`, `distributed`, `theory`,
+`experiments`, `course`, `exercises`, `grading`, `cli` and `support`. Each imports only from those
+before it (`tests/test_project.py`). Names are looked up when first used, so `import mmlite` costs
+nothing.
 """
 
 from importlib import import_module
@@ -45,6 +46,8 @@ _HOME = {
     "random_mask_study": "mask_study",
     "split_gain": "mask_study",
     "top_mask": "mask_study",
+    "fit_pair_mask": "pair_mask",
+    "learn_pair_mask": "pair_mask",
     "DimensionalMask": "metamask",
     "LookaheadMetaMask": "metamask",
     "MetaMask": "metamask",
@@ -68,6 +71,7 @@ _HOME = {
 _MODULES = (
     *("support", "distributed", "datasets", "data", "views", "encoders", "contrastive"),
     *("redundancy", "evaluation", "whitening", "statistics", "confounders", "mask_study"),
+    "pair_mask",
     *("metamask", "training", "theory", "experiments", "course", "exercises", "grading", "cli"),
 )
 __all__ = sorted(_HOME)

@@ -15,6 +15,7 @@ from mmlite import (
     grading as grading,
     mask_study as mask_study,
     metamask as metamask,
+    pair_mask as pair_mask,
     redundancy as redundancy,
     statistics as statistics,
     support as support,
@@ -55,6 +56,7 @@ from mmlite.metamask import (
     meta_gradient as meta_gradient,
     virtual_step as virtual_step,
 )
+from mmlite.pair_mask import fit_pair_mask as fit_pair_mask, learn_pair_mask as learn_pair_mask
 from mmlite.redundancy import (
     barlow_twins as barlow_twins,
     cross_correlation as cross_correlation,

@@ -36,14 +36,28 @@ class Whitening(NamedTuple):
         Raises:
             ValueError: h is of another width, type or device, or holds NaN or infinities.
         """
-        check_features("h", h)
-        if h.shape[1] != len(self.mean) or h.device != self.mean.device:
-            raise ValueError(
-                f"h must be float [N, {len(self.mean)}] on {self.mean.device}, as the features "
-                f"that the whitening was fitted to, got {checks.described(h)}"
-            )
-        dtype = torch.promote_types(self.mean.dtype, h.dtype)
-        return (h.to(dtype) - self.mean.to(dtype)) @ self.matrix.to(dtype)
+        return applied(h, self.mean, self.matrix)
+
+
+def applied(h: Tensor, mean: Tensor, matrix: Tensor) -> Tensor:
+    """Return (h − mean) @ matrix of features h [N, D] like those that a map was fitted to.
+
+    Raises:
+        ValueError: h is of another width, type or device, or holds NaN or infinities.
+    """
+    check_features("h", h)
+    if h.shape[1] != len(mean) or h.device != mean.device:
+        raise ValueError(
+            f"h must be float [N, {len(mean)}] on {mean.device}, as the features that the map was "
+            f"fitted to, got {checks.described(h)}"
+        )
+    dtype = torch.promote_types(mean.dtype, h.dtype)
+    return (h.to(dtype) - mean.to(dtype)) @ matrix.to(dtype)
+
+
+def in_float64(values: Tensor) -> Tensor:
+    """Return values in float64, on the CPU if they lie on MPS, which has no float64."""
+    return (values.cpu() if values.device.type == "mps" else values).double()
 
 
 @frozen
@@ -81,8 +95,7 @@ def fit_whitening(train_h: Tensor, shrinkage: float = 0.01) -> Whitening:
     if len(train_h) < 2:
         raise ValueError(f"train_h must have at least 2 rows, got {checks.described(train_h)}")
     dtype = torch.promote_types(train_h.dtype, torch.float32)
-    # MPS has neither float64 nor eigenvectors
-    h = (train_h.cpu() if train_h.device.type == "mps" else train_h).double()
+    h = in_float64(train_h)
     largest = h.abs().amax()
     scaled = over_largest(h, largest)
     mean = scaled.mean(0)

@@ -225,6 +225,26 @@ CASES = {
         {"train_h": H, "shrinkage": 0.1},
         {"train_h": (*MATRIX, torch.ones(1, 4)), "shrinkage": (*NUMBER, -0.1, 1.1)},
     ),
+    "pair_mask.fit_pair_mask": (
+        {"h": H, "other": H.flip(0), "shrinkage": 0.1},
+        {"h": (*MATRIX, torch.ones(1, 4)), "other": (*MATRIX, H), "shrinkage": (*NUMBER, -1, 2)},
+    ),
+    "pair_mask.learn_pair_mask": (
+        {
+            **{"h": H, "other": H.flip(0), "shrinkage": 0.1, "temperature": 0.5},
+            **{"steps": 2, "batch_size": 4, "learning_rate": 0.1, "seed": 0},
+        },
+        {
+            "h": (*MATRIX, torch.ones(1, 4)),
+            "other": (*MATRIX, H),
+            "shrinkage": (*NUMBER, -1, 2),
+            "temperature": POSITIVE,
+            "steps": (*WHOLE, 0),
+            "batch_size": (*WHOLE, 1),
+            "learning_rate": POSITIVE,
+            "seed": SEED,
+        },
+    ),
     "statistics.paired_difference": (
         {"a": [1.0, 2.0], "b": [1.0, 3.0], "confidence": 0.9},
         {
@@ -658,6 +678,7 @@ INNER = {
     *("contrastive.check_temperature", "contrastive.check_finite", "contrastive.NotFiniteError"),
     *("evaluation.frozen", "evaluation.vote", "evaluation.topk", "evaluation.check_features"),
     *("evaluation.check_labeled", "evaluation.alike", "whitening.Whitening", "statistics.Interval"),
+    *("whitening.applied", "whitening.in_float64", "pair_mask.PairMask"),
     *("mask_study.MaskStudy", "mask_study.SplitGain", "costs.Cost", "costs.MachineLimits"),
     *("costs.LayerTime", "costs.Calls", "parts.Parts", "runs.Accuracies", "runs.Run"),
     *(
@@ -671,7 +692,7 @@ INNER = {
 }
 MODULES = (
     *("devices", "data", "views", "encoders", "contrastive", "redundancy", "evaluation"),
-    *("whitening", "statistics", "confounders", "mask_study"),
+    *("whitening", "statistics", "confounders", "mask_study", "pair_mask"),
     *("costs", "picture", "plots", "forest", "waterfall", "tables", "widgets"),
     *("recipes", "parts", "runs"),
     *("claims", "protocol_file", "run"),

@@ -13,7 +13,7 @@ import mmlite
 ROOT = Path(__file__).resolve().parents[1]
 # what a lesson's reader meets: the ideas; what trains and checks has its own words
 IDEAS = ("data", "views", "encoders", "contrastive", "redundancy", "evaluation", "statistics")
-IDEAS += ("whitening", "confounders", "mask_study", "metamask", "theory")
+IDEAS += ("whitening", "confounders", "mask_study", "pair_mask", "metamask", "theory")
 GENERAL = {"seed", "batch_size"}  # of the trade, not of an idea
 
 

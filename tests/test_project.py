@@ -132,6 +132,7 @@ def test_the_tests_mirror_the_library():
 ORDER = [
     *("support", "distributed", "datasets", "data", "views", "encoders", "contrastive"),
     *("redundancy", "evaluation", "whitening", "statistics", "confounders", "mask_study"),
+    "pair_mask",
     *("metamask", "training", "theory", "experiments", "course", "exercises", "grading", "cli"),
 ]
 

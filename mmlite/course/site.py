@@ -18,8 +18,14 @@ from mmlite.course.notebooks import FRAMES_KEY, LessonError
 # What researchers import, page by page; the lessons link to these modules.
 PAGES = (
     *("data", "views", "encoders", "contrastive", "redundancy", "evaluation", "whitening"),
-    *("statistics", "confounders", "mask_study", "metamask.mask", "metamask.gradient"),
-    *("metamask.trainer", "metamask.lookahead", "training.fit", "training.checkpoints"),
+    *("statistics", "confounders", "mask_study", "pair_mask", "metamask.mask"),
+    *(
+        "metamask.gradient",
+        "metamask.trainer",
+        "metamask.lookahead",
+        "training.fit",
+        "training.checkpoints",
+    ),
     *("theory", "theory.account", "theory.bounds", "distributed.collectives"),
     *("distributed.batch_norm", "experiments.recipes", "experiments.parts", "experiments.runs"),
     *("experiments.costs", "exercises.catalog"),

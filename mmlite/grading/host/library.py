@@ -50,6 +50,7 @@ FROM = {
     "redundancy": "03",  # 02.1 cross_correlation, 02.3 barlow_twins
     "confounders": "04",  # 03.1 class_r2, 03.2 nuisance_r2
     "mask_study": "04",  # 03.3 top_mask
+    "pair_mask": "04",  # like `whitening`
     "metamask": "07",  # 04.2 virtual_step, 04.3 meta_gradient
     "metamask.checkpointing": "07",
     "metamask.gradient": "07",
