@@ -146,6 +146,7 @@ def _sandbox(options: argparse.Namespace, course: Path):
     from mmlite.grading.host.container import Container
     from mmlite.grading.host.sandbox import Sandbox
 
+    sandbox: Container | Sandbox
     if options.container:
         sandbox = Container(options.container)
     else:

@@ -35,7 +35,8 @@ def show(options: argparse.Namespace) -> int:
         raise LessonError(str(error)) from None
     for lesson, name in lesson_names(find_course()).items():
         ids = [exercise.id for exercise in exercises_of(lesson)]
-        passed = [known[id].passed for id in ids if id in known and known[id].passed is not None]
+        when = (known[id].passed for id in ids if id in known)
+        passed = [moment for moment in when if moment is not None]
         last = f", the last one {max(passed)}" if passed else ""
         print(f"{lesson} {name}: {len(passed)} of {len(ids)} exercises passed{last}")
     return 0

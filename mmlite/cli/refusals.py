@@ -36,8 +36,11 @@ def in_sentences(command: Command, stopped: str | None = None) -> Command:
         with warnings.catch_warnings():
             show = warnings.showwarning
 
-            def show_ours(message, category, *where) -> None:
-                say(message) if category in ours else show(message, category, *where)
+            def show_ours(message, category, filename, lineno, file=None, line=None) -> None:
+                if category in ours:
+                    say(message)
+                else:
+                    show(message, category, filename, lineno, file, line)
 
             ours = (CheckpointWarning, ResultsWarning)
             for kind in ours:

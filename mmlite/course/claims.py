@@ -8,7 +8,7 @@ how far the sign reaches.
 
 import math
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmlite.course.tables import WIDEST
 from mmlite.support import checks
@@ -42,12 +42,13 @@ def claim(
         raise ValueError(f"a claim's statement is one line, got {statement!r}")
     if at_least is None and at_most is None:
         raise ValueError("a claim needs a bound: at_least=, at_most= or both")
-    value = value.item() if getattr(value, "shape", None) == () else value
-    if not isinstance(value, float) or not math.isnan(value):
-        value = checks.real("value", value, finite=False)
+    number: Any = value
+    number = number.item() if getattr(number, "shape", None) == () else number
+    if not isinstance(number, float) or not math.isnan(number):
+        number = checks.real("value", number, finite=False)
     low = -math.inf if at_least is None else checks.real("at_least", at_least, finite=False)
     high = math.inf if at_most is None else checks.real("at_most", at_most, finite=False)
-    holds = bool(low <= value <= high)
+    holds = bool(low <= number <= high)
     bounds = [] if at_least is None else [f"≥ {at_least:g}"]
     bounds += [] if at_most is None else [f"≤ {at_most:g}"]
     said = f"{HOLDS if holds else FAILS}{statement}"
@@ -55,7 +56,7 @@ def claim(
     # what another machine measures must not move the line's end
     fits = len(f"{said} {numbers}{LONGEST})") <= WIDEST
     shown = said if holds else said.replace("✗", sign("✗"), 1)
-    print(f"{shown}{' ' if fits else NEXT_LINE}{numbers}{float(value):.3g})")
+    print(f"{shown}{' ' if fits else NEXT_LINE}{numbers}{float(number):.3g})")
 
 
 class Claim(NamedTuple):
@@ -110,7 +111,8 @@ def _mask_row(text: str) -> str:
     tokens: list[str] = []
     row, end, open_brackets, begins_whole = 0, 0, 0, True
     while True:
-        place = (IN_BRACKETS if open_brackets else BLANK).match(text, end).end()
+        blank = (IN_BRACKETS if open_brackets else BLANK).match(text, end)
+        place = blank.end() if blank else end
         if found := NUMBER.match(text, place):
             whole = bool(WHOLE.fullmatch(found[0]))
             begins_whole = begins_whole if row else whole

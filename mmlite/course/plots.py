@@ -22,11 +22,11 @@ from mmlite.views import check_range
 
 MARKERS = "os^Dvx*"
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-LOOK = {
+LOOK: dict = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": mpl.cycler(color=COLORS),
+    "axes.prop_cycle": mpl.cycler(color=COLORS),  # type: ignore[attr-defined]
     "axes.grid": True,
     "grid.color": "#dddddd",
     "axes.axisbelow": True,
@@ -206,15 +206,15 @@ def points(
     """
     _mapping("series", series)
     _texts(xlabel=xlabel, ylabel=ylabel, alt=alt)
-    series = {
+    drawn = {
         name: [array("series", part) for part in _pair("each of series", pair)]
         for name, pair in series.items()
     }
-    if any(len(x) != len(y) for x, y in series.values()):
+    if any(len(x) != len(y) for x, y in drawn.values()):
         raise ValueError("series must have as many x as y in each pair")
     with mpl.rc_context(LOOK):
         figure, axes = axes_of(5.5, 3.2)
-        for (name, (x, y)), marker in zip(series.items(), cycle(MARKERS), strict=False):
+        for (name, (x, y)), marker in zip(drawn.items(), cycle(MARKERS), strict=False):
             axes.scatter(x, y, label=name, marker=marker, s=18, alpha=0.7)
         axes.set(xlabel=xlabel, ylabel=ylabel)
         if len(series) > 1:
@@ -252,15 +252,25 @@ def lines(
         for (name, values), marker in zip(series.items(), cycle(MARKERS), strict=False):
             few = marker if len(x) <= 20 else None
             axes.plot(x, values, label=name, marker=few, markersize=4)
-        axes.set(
-            xlabel=xlabel,
-            ylabel=ylabel,
-            xscale="log" if "x" in log else "linear",
-            yscale="log" if "y" in log else "linear",
-        )
+        scales = {f"{axis}scale": "log" if axis in log else "linear" for axis in "xy"}
+        axes.set(xlabel=xlabel, ylabel=ylabel, **scales)
+        if "x" in log and len(x) <= 12:  # powers of ten say little of a few numbers
+            ticks = _apart(x)
+            axes.set_xticks(ticks, [f"{value:g}" for value in ticks])
+            axes.set_xticks([], minor=True)
         if len(series) > 1:
             legend_above(figure)
         return Picture(figure, alt)
+
+
+def _apart(x: Sequence[float]) -> list[float]:
+    """Return the numbers of a logarithmic axis whose labels have room beside each other."""
+    positive = sorted({value for value in x if 0 < value < math.inf})
+    kept: list[float] = []
+    for value in positive:
+        if not kept or math.log(value / kept[-1]) >= math.log(positive[-1] / positive[0]) / 16:
+            kept.append(value)
+    return kept
 
 
 def roofline(
@@ -277,12 +287,12 @@ def roofline(
     checks.instance("limits", limits, MachineLimits, "MachineLimits, as measure_limits returns")
     _mapping("points", points, empty=True)
     _texts(alt=alt)
-    points = {
+    drawn = {
         name: [_numbers("points", _pair("each of points", pair)) for pair in pairs]
         for name, pairs in points.items()
         if checks.instance("each of points", pairs, (list, tuple), "a list of pairs")
     }
-    ends = [x for pairs in points.values() for x, _ in pairs] + [limits.ridge]
+    ends = [x for pairs in drawn.values() for x, _ in pairs] + [limits.ridge]
     low, high = min(ends) / 2, max(ends) * 2
     roof = [low, limits.ridge, high]
     with mpl.rc_context(LOOK):
@@ -290,7 +300,7 @@ def roofline(
         heights = [limits.attainable(x) / 1e9 for x in roof]
         axes.plot(roof, heights, color=COLORS[6], label="roof")
         looks = zip(cycle(COLORS), cycle(MARKERS[:5]), strict=False)
-        for (name, pairs), (color, marker) in zip(points.items(), looks, strict=False):
+        for (name, pairs), (color, marker) in zip(drawn.items(), looks, strict=False):
             x, y = zip(*pairs, strict=True)
             axes.scatter(x, [v / 1e9 for v in y], label=name, color=color, marker=marker, s=24)
         axes.set(
@@ -329,11 +339,11 @@ def landscape(
     checks.function("function", function)
     _mapping("paths", paths, empty=True)
     _texts(xlabel=xlabel, ylabel=ylabel, alt=alt, title=title)
-    span = tuple(checks.real("span", end) for end in _pair("span", span))
+    low, high = (checks.real("span", end) for end in _pair("span", span))
     for path in paths.values():
         if not isinstance(path, Tensor) or path.dim() != 2 or path.shape[1] != 2 or len(path) < 2:
             raise checks.wrong("each of paths", "a tensor of at least two points [K, 2]", path)
-    axis = torch.linspace(*span, 61)
+    axis = torch.linspace(low, high, 61)
     points_of_grid = torch.cartesian_prod(axis, axis)
     values = function(points_of_grid).reshape(61, 61).T.detach().cpu()
     with mpl.rc_context(LOOK):
@@ -345,11 +355,11 @@ def landscape(
             axes.plot(*path.T, color=color, marker=marker, markersize=5, label=name)
             axes.annotate(
                 "",
-                xy=path[-1].tolist(),
-                xytext=path[-2].tolist(),
+                xy=tuple(path[-1].tolist()),
+                xytext=tuple(path[-2].tolist()),
                 arrowprops={"arrowstyle": "->", "color": color, "lw": 2},
             )
-        axes.set(xlabel=xlabel, ylabel=ylabel, xlim=span, ylim=span, title=title)
+        axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(low, high), ylim=(low, high), title=title)
         if paths:
             legend_above(figure)
         return Picture(figure, alt)

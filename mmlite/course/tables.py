@@ -1,6 +1,7 @@
 """Numbers to compare, in a table that is text: as readable in a terminal and to a screen reader."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from mmlite.support import checks
 from mmlite.support.columns import aligned
@@ -47,7 +48,7 @@ def table(rows: Mapping[str, Mapping[str, float]], form: str = ".3f") -> None:
         print(text)
 
 
-def _written(value: float, column: str, form: str) -> str:
+def _written(value: Any, column: str, form: str) -> str:
     value = value.item() if getattr(value, "shape", None) == () else value
     number = checks.real(f"rows[…][{column!r}]", value, finite=False)
     try:

@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("source", type=Path, help="folder with the four original .gz files")
     source = parser.parse_args().source
     arrays = subset(source, "train") | subset(source, "test")
-    np.savez_compressed(TARGET, **arrays)
+    np.savez_compressed(TARGET, **arrays)  # type: ignore[arg-type]  # no array is `allow_pickle`
     print(f"{TARGET.name}: {TARGET.stat().st_size:,} bytes")
     print(f"sha256 {hashlib.sha256(TARGET.read_bytes()).hexdigest()}")
 

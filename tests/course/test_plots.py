@@ -1,6 +1,7 @@
 """Pictures: what they carry, that dials show theirs anew, and that nothing global changes."""
 
 import io
+from itertools import pairwise
 
 import ipywidgets
 import matplotlib as mpl
@@ -231,3 +232,23 @@ def test_no_label_of_an_axis_reaches_into_the_legend(monkeypatch):
     figure.draw_without_rendering()
     label = figure.axes[0].yaxis.label.get_window_extent()
     assert not label.overlaps(figure.legends[0].get_window_extent())
+
+
+@pytest.mark.parametrize(
+    ("x", "shown"),
+    [
+        ([2, 3, 5, 8, 12, 20, 30, 50], ["2", "3", "5", "8", "12", "20", "30", "50"]),
+        ([1, 10, 10.5, 800], ["1", "10", "800"]),  # 10.5 would stand on 10
+        ([0.05, 0.2], ["0.05", "0.2"]),
+    ],
+)
+def test_a_logarithmic_axis_of_a_few_numbers_is_labeled_with_them(monkeypatch, x, shown):
+    seen = []
+    monkeypatch.setattr(plots, "Picture", lambda figure, alt: seen.append(figure))
+    plots.lines(x, {"a": x}, "x", "y", "a line", log="x")
+    seen[0].draw_without_rendering()
+    axis = seen[0].axes[0].xaxis
+    labels = [label for label in axis.get_ticklabels(which="both") if label.get_text()]
+    assert [label.get_text() for label in labels] == shown
+    boxes = [label.get_window_extent() for label in labels]
+    assert not any(a.overlaps(b) for a, b in pairwise(boxes))

@@ -7,7 +7,7 @@ The images' pixels say where they come from, so a view's shift and flip can be r
 one of the tests by bad luck once in 10¹⁰ judgments.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Generator, Tensor
@@ -97,23 +97,25 @@ def observe(function, images: Tensor, seed: int) -> Tensor:
         return said
     said[0] = HOLDS
     said[1] = HOLDS if all(view.dtype == images.dtype for view in result) else FAILS
-    read = [_read(view, images) for view in result]
-    if any(one is None for one in read):
+    read = _read_all(result, images)
+    if read is None:
         said[2] = _other_kind(result, images)
         return said
     said[2] = HOLDS
     again = function(images, Generator().manual_seed(seed))
     later = [function(images, generator) for _ in range(2)]
-    calls = [read, *([_read(view, images) for view in views] for views in later)]
-    if any(one is None for call in calls for one in call):
-        said[2] = FAILS
-        return said
-    views = [[call[view] for call in calls] for view in range(2)]
+    calls = [read]
+    for views in later:
+        if (more := _read_all(views, images)) is None:
+            said[2] = FAILS
+            return said
+        calls.append(more)
+    by_view = [[call[view] for call in calls] for view in range(2)]
     pairs = [(one, one) for one in read]
     flips_as_numbers = [(one[:, :2], one[:, 2]) for one in read]
-    rest = [_shifts(views[0]), _shifts(views[1])]
+    rest = [_shifts(by_view[0]), _shifts(by_view[1])]
     rest += [_uniform(one[:, axis]) for one in read for axis in range(2)]
-    rest += [_flips(views[view], _more(function, images, generator, view)) for view in range(2)]
+    rest += [_flips(by_view[view], _more(function, images, generator, view)) for view in range(2)]
     rest.append(min(_apart(one[:, 0], other[:, 1]) for one, other in pairs))
     rest.append(min(_apart(s[:, axis], f) for s, f in flips_as_numbers for axis in range(2)))
     rest.append(min(_apart(one[:-1, part], one[1:, part]) for one in read for part in range(3)))
@@ -171,6 +173,13 @@ def _read(view: Tensor, images: Tensor) -> Tensor | None:
     return read if bool((made == view).all()) else None
 
 
+def _read_all(views: Sequence[Tensor], images: Tensor) -> list[Tensor] | None:
+    """Return what `_read` reads of each of several views, or None if one of them is none."""
+    read = [_read(view, images) for view in views]
+    whole = [one for one in read if one is not None]
+    return whole if len(whole) == len(read) else None
+
+
 def _other_kind(views, images: Tensor) -> int:
     """Return by which of the known wrong ways views that are none were made, if by any."""
     some = slice(0, 100)  # enough to tell
@@ -217,7 +226,7 @@ def _flips(calls: list[Tensor], more: Iterator[float]) -> int:
     shares = [float(read[:, 2].float().mean()) for read in calls]
     if all(share in (0, 1) for share in shares):
         decisions = {*shares, *more}
-        return {(0.0,): NEVER, (1.0,): ALWAYS}.get(tuple(decisions), ALIKE)
+        return {frozenset({0.0}): NEVER, frozenset({1.0}): ALWAYS}.get(frozenset(decisions), ALIKE)
     count = len(calls[0])
     # the share in units of its standard deviation, squared, is χ² with one degree of freedom
     return HOLDS if 4 * count * (shares[0] - 0.5) ** 2 < LIMITS[1] else FAILS

@@ -42,11 +42,11 @@ def observe(function: Callable[..., Any], x: Tensor, y: Tensor, seed: int) -> Te
     got = function(x, y, Generator().manual_seed(seed))
     if not _is_batch(got, x):
         return torch.full((2,), NO_BATCH)
-    outer = tuple(part.detach().to(x) for part in got)
+    outer_x, outer_y = (part.detach().to(x) for part in got)
     theta, w = x.new_full((2,), 0.3), x.new_zeros(2)
     for _ in range(STEPS):
         theta = virtual_step(theta, w, x, y, LR)
-        w = w - MASK_LR * meta_gradient(theta, w, x, y, *outer, LR)
+        w = w - MASK_LR * meta_gradient(theta, w, x, y, outer_x, outer_y, LR)
     signal, shortcut = torch.sigmoid(w).tolist()
     return torch.tensor([min(signal, OPEN), max(shortcut, CLOSED)])
 

@@ -23,7 +23,8 @@ class Asker:
     """
 
     def __init__(self, channel: Any):
-        self.channel, self.own, self.nonce = channel, [], 0
+        self.channel, self.nonce = channel, 0
+        self.own: list[str] = []
 
     def check(self, exercise_id: str, function: Any = None, seed: Any = None) -> Callable:
         """Return the function to go on with; nothing is judged here."""
@@ -48,12 +49,9 @@ class Asker:
             floats = iter(given)
             whole = [next(floats) if _has_derivatives(leaf) else kept[n]
                      for n, leaf in enumerate(leaves)]  # fmt: skip
-            return self.ask(
-                exercise_id,
-                *_pytree.tree_unflatten(whole, structure),
-                order,
-                [value.detach() for value in floats],  # what is left: the cotangents
-            )
+            given_arguments, given_named = _pytree.tree_unflatten(whole, structure)
+            cotangents = [value.detach() for value in floats]  # what is left
+            return self.ask(exercise_id, given_arguments, given_named, order, cotangents)
 
         return _Asked.apply(asked, 0, *tensors)
 

@@ -77,7 +77,7 @@ def read(data: bytes, wanted: set[str]) -> Cells:
 
 def _bound(node: ast.stmt) -> set[str]:
     """Return the names that a statement gives to something, in whatever blocks."""
-    named = {getattr(one, "name", None) for one in ast.walk(node)}
+    named = {name for one in ast.walk(node) if (name := getattr(one, "name", None)) is not None}
     names = (one for one in ast.walk(node) if isinstance(one, ast.Name))
     return named | {one.id for one in names if isinstance(one.ctx, ast.Store)}
 

@@ -7,7 +7,7 @@ the answer uses too does not change that number.
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -43,17 +43,18 @@ def known(nodes: list[ast.stmt]) -> Known:
     """Return what a notebook's top-level statements say of its names."""
     functions = [node for node in nodes if isinstance(node, FUNCTIONS)]
     found = Known(set().union(*map(_imported, nodes)), {node.name for node in functions})
-    for node in functions:
-        changed, places = _changed_within(node, found), [*node.args.posonlyargs, *node.args.args]
-        found.changed_parameters[node.name] = [one.arg in changed for one in places]
+    for function in functions:
+        places = [*function.args.posonlyargs, *function.args.args]
+        changed = _changed_within(function, found)
+        found.changed_parameters[function.name] = [one.arg in changed for one in places]
     for node in nodes:
         if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
             found.effects[node.name] = _changed_within(node, found) - _local(node)
     for _ in range(DEPTH):  # and what the functions do that it calls
         for node in nodes:
-            if (own := found.effects.get(getattr(node, "name", None))) is not None:
+            if (own := found.effects.get(getattr(node, "name", ""))) is not None:
                 calls = (one.func for one in ast.walk(node) if isinstance(one, ast.Call))
-                own.update(*(found.effects.get(_root(call), ()) for call in calls))
+                own.update(*(found.effects.get(_root(call) or "", ()) for call in calls))
     return found
 
 
@@ -101,8 +102,8 @@ def _changed(node: ast.AST, names: Known, seeds: bool = True) -> set[str]:
             changed.add(_root(one))
             changed |= _of_globals(one)
         elif isinstance(one, ast.Expr) and (seeds or not _seeds(one.value)):
-            changed |= _changed_by_call(one.value, names)
-    return changed - {None}
+            changed.update(_changed_by_call(one.value, names))
+    return {name for name in changed if name is not None}
 
 
 def _changed_within(node: ast.AST, names: Known) -> set[str]:
@@ -127,7 +128,7 @@ def _seeds(call: ast.expr) -> bool:
     return False
 
 
-def _changed_by_call(call: ast.expr, names: Known) -> set[str | None]:
+def _changed_by_call(call: ast.expr, names: Known) -> Collection[str | None]:
     """Return the names that a call changes whose result nobody keeps."""
     call = call.value if isinstance(call, ast.Await) else call
     match call:
@@ -172,4 +173,4 @@ def _called(node: ast.AST) -> set[str]:
     if not isinstance(node, FUNCTIONS):
         calls = (one for one in _outside_functions(node) if isinstance(one, ast.Call))
         names |= {one.func.id for one in calls if isinstance(one.func, ast.Name)}
-    return names - {None}
+    return {name for name in names if name is not None}

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from mmlite.grading.guest import kernel, landlock, mounts, seccomp, usage
 from mmlite.grading.guest.kernel import IsolationError
@@ -200,7 +201,7 @@ def _remove_files_of(user: int) -> None:
 # the worker
 
 
-def exit_with(run: Callable[[], int | None]) -> None:
+def exit_with(run: Callable[[], int | None]) -> NoReturn:
     """End this process by what `run` returns, whatever happens in it."""
     code = 1
     try:

@@ -31,7 +31,8 @@ class _Renamer(ast.NodeTransformer):
     """Gives names by the order in which they come, and takes docstrings out."""
 
     def __init__(self, kept: set[str]):
-        self.kept, self.names = kept, {}
+        self.kept = kept
+        self.names: dict[str, str] = {}
 
     def _name(self, name: str) -> str:
         return name if name in self.kept else self.names.setdefault(name, f"n{len(self.names)}")

@@ -113,12 +113,12 @@ def left_out(chosen: list[Statement]) -> list[tuple[int, str]]:
         (one.cell, f"{_shown(call)}")
         for one in chosen
         for call in ast.walk(one.node)
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and _is_shell(call)
+        if isinstance(call, ast.Call) and _is_shell(call)
     ]
 
 
 def _is_shell(call: ast.Call) -> bool:
-    on = call.func.value
+    on = call.func.value if isinstance(call.func, ast.Attribute) else None
     return isinstance(on, ast.Call) and isinstance(on.func, ast.Name) and on.func.id == SHELL
 
 
@@ -126,7 +126,8 @@ def _shown(call: ast.Call) -> str:
     """Return a command as it was typed, or nearly so."""
     sign = {"system": "!", "getoutput": "!", "run_line_magic": "%", "run_cell_magic": "%%"}
     words = [one.value for one in call.args[:2] if isinstance(one, ast.Constant)]
-    return sign.get(call.func.attr, "") + " ".join(str(word) for word in words).strip()
+    typed = " ".join(str(word) for word in words).strip()
+    return sign.get(getattr(call.func, "attr", ""), "") + typed
 
 
 def run(
@@ -137,9 +138,10 @@ def run(
     One that fails runs again after the rest, while that helps. Those of which it is unsure that
     they are needed get a moment: a training among them costs no answer its time.
     """
-    ended, left, hasty = [], UNSURE_ALL, set(map(id, unsure))
+    ended: list[tuple[Statement, str]] = []
+    failed: list[tuple[Statement, str]] = []
+    left, hasty = UNSURE_ALL, set(map(id, unsure))
     waiting, flags = chosen, _future_flags(chosen) | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    failed = []
     for _ in range(PASSES):
         failed = []
         for one in waiting:
@@ -150,7 +152,7 @@ def run(
                 with hurried(moment):
                     _run_code(code, namespace)
             except TooLongError:
-                left -= moment
+                left -= moment or 0
                 ended.append((one, "it took too long, and the answer seems not to need it"))
             except BaseException as error:  # also exits, and whatever else a student's line raises
                 failed.append((one, describe(error)))

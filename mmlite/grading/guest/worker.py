@@ -49,9 +49,11 @@ def _keep_only(read_fd: int, write_fd: int) -> tuple[int, int]:
     for stream in range(3):
         os.dup2(nowhere, stream)
     os.closerange(3, 100)
-    return tuple(
-        os.dup2(moved[fd], 3 + kept.index(fd), inheritable=False) for fd in (read_fd, write_fd)
-    )
+
+    def last(fd: int) -> int:
+        return os.dup2(moved[fd], 3 + kept.index(fd), inheritable=False)
+
+    return last(read_fd), last(write_fd)
 
 
 def _load(order: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -100,7 +102,8 @@ def _stand_ins() -> dict[str, Any]:
     with contextlib.suppress(ImportError):
         import IPython
 
-        IPython.get_ipython = IPython.core.getipython.get_ipython = lambda: shell
+        for place in (IPython, IPython.core.getipython):
+            vars(place)["get_ipython"] = lambda: shell
     return {"display": lambda *shown, **named: None, "get_ipython": lambda: shell}
 
 
@@ -162,9 +165,9 @@ class _Library(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         if name in self.library:
             exec(compile(self.library[name], name, "exec"), module.__dict__)
         else:
-            module.__getattr__ = lambda attribute: self._withheld(f"{name}.{attribute}")
+            vars(module)["__getattr__"] = lambda attribute: self._withheld(f"{name}.{attribute}")
         if name == "mmlite.exercises":
-            module.check, module.grade = self.asker.check, lambda *arguments: None
+            vars(module).update(check=self.asker.check, grade=lambda *arguments: None)
 
     def _withheld(self, name: str):
         attribute = name.rpartition(".")[2]

@@ -8,6 +8,7 @@ workers never meet, for each has namespaces (or at least limits and a keeper) of
 
 import contextlib
 import importlib
+import importlib.abc
 import importlib.util
 import json
 import os
@@ -56,7 +57,15 @@ def main() -> None:
 
 def read_modules() -> dict[str, CodeType]:
     """Return the worker's modules as code: their files are out of sight when they are run."""
-    return {name: importlib.util.find_spec(name).loader.get_code(name) for name in WORKER}
+    found: dict[str, CodeType] = {}
+    for name in WORKER:
+        spec = importlib.util.find_spec(name)
+        assert spec is not None  # they are this package's own files
+        assert isinstance(spec.loader, importlib.abc.InspectLoader)
+        code = spec.loader.get_code(name)
+        assert code is not None
+        found[name] = code
+    return found
 
 
 def warm_up(modules: dict[str, CodeType]) -> None:
@@ -94,7 +103,7 @@ def serve(control: socket.socket, plan: keeper.Plan) -> None:
         if "start" in request:
             pid, alive = _fork_keeper(control, keepers, fds[0], request["start"], plan)
             keepers[pid] = alive
-            reply = {"started": pid}
+            reply: dict[str, float] = {"started": pid}
         elif "waited" in request:
             reply = {"seconds": usage.seconds_waited(usage.descendants(request["waited"]))}
         else:

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from mmlite.course.notebooks import LessonError
 from mmlite.grading.guest import limits
@@ -97,13 +98,13 @@ class Container:
             raise LessonError(
                 f"Docker has no image {image!r} ({said}); the README says how to build it"
             )
-        with tempfile.TemporaryFile() as said:
-            self._stderr = said
+        with tempfile.TemporaryFile() as log:
+            self._stderr: int | IO[bytes] = log
             try:
                 trial.check(self)
             except GraderFault as error:
-                said.seek(0)
-                last = said.read(1 << 16).decode("utf-8", "replace").strip().splitlines()[-1:]
+                log.seek(0)
+                last = log.read(1 << 16).decode("utf-8", "replace").strip().splitlines()[-1:]
                 told = f"{error}; {clean(last[0])}" if last else str(error)
                 raise LessonError(f"no container of {image} starts: {told}") from error
         self._stderr = subprocess.DEVNULL  # nothing of a student's is read there
@@ -129,10 +130,11 @@ class Container:
             process.wait()
             return code
 
-        fds = [os.dup(stream.fileno()) for stream in (process.stdout, process.stdin)]
-        process.stdout.close()
-        process.stdin.close()
-        return Worker(Channel(*fds), end, settings, oracle)
+        assert process.stdout is not None  # both are pipes
+        assert process.stdin is not None
+        with process.stdout as its_out, process.stdin as its_in:
+            channel = Channel(os.dup(its_out.fileno()), os.dup(its_in.fileno()))
+        return Worker(channel, end, settings, oracle)
 
     def close(self) -> None:
         """Do nothing: each worker's container ends with it."""

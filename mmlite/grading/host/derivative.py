@@ -61,9 +61,9 @@ def _products(outputs: tuple, inputs: list[Tensor], along: list[Tensor]) -> tupl
     pairs = [(o, v) for o, v in zip(outputs, along, strict=True) if o.requires_grad]
     if not pairs:
         return tuple(map(torch.zeros_like, inputs))
-    outputs, along = zip(*pairs, strict=True)
+    kept, weights = zip(*pairs, strict=True)
     return torch.autograd.grad(
-        outputs, inputs, along, create_graph=True, allow_unused=True, materialize_grads=True
+        kept, inputs, weights, create_graph=True, allow_unused=True, materialize_grads=True
     )
 
 

@@ -142,7 +142,8 @@ def _in_zip(opens, archive: zipfile.ZipFile, otherwise: datetime) -> Iterator[Fi
         if member.is_dir():
             continue
         name = _composed(_name_in_zip(member))
-        read, shown = partial(_read_member, opens, member), name
+        shown = name
+        read: Callable[[], bytes] = partial(_read_member, opens, member)
         if _is_trick(name):
             parts = [part for part in re.split(r"[/\\:]", name) if part not in ("", ".", "..")]
             shown = "_".join(parts) or "unnamed"

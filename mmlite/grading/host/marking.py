@@ -110,7 +110,8 @@ def mark(
         settings: what it may use.
         seed: draws the inputs; the same for a class is fair.
     """
-    marks, notes = [], []
+    marks: list[Mark] = []
+    notes: list[str] = []
     wanted = [exercise.function for exercise in exercises_of(lesson)]
     for exercise in exercises_of(lesson):
         own = [earlier.exercise for earlier in marks if earlier.status == "passed"]
@@ -231,13 +232,13 @@ def _oracle(
         return vector_jacobian(earlier.reference, given, named, order, cotangents)
 
 
-def _extent(given: tuple) -> int:
+def _extent(given: tuple) -> float:
     """Return how many numbers a question holds, or might make: a label of 10⁷ is a class of many.
 
     Raises:
         ValueError: it holds what no exercise is asked about.
     """
-    total = 0
+    total: float = 0
     for value in given:
         if isinstance(value, Tensor) and value.numel() == 1:
             value = value.item()

@@ -74,7 +74,9 @@ def _of(match: re.Match) -> Named:
 
 
 def _time(text: str | None) -> datetime | None:
-    for form in TIMES if text else ():
+    if not text:
+        return None
+    for form in TIMES:
         try:
             # 1105 AM is eleven; 905 AM wants its zero
             return datetime.strptime(re.sub(r" (\d{3}) ([AP]M)$", r" 0\1 \2", text), form)

@@ -68,7 +68,9 @@ class Worker:
         waited: Callable[[], float] = lambda: 0.0,
     ):
         self.channel, self.settings, self.oracle = channel, settings, oracle
-        self._end, self._fault, self._asks, self._changed = end, None, 0, False
+        self._end: Callable[[float], int | None] | None = end
+        self._fault: Exception | None = None
+        self._asks, self._changed = 0, False
         self.left = settings.timeout  # seconds; the grader's own work between calls costs none
         self._waited, self._granted = waited, 0.0
 
@@ -128,8 +130,8 @@ class Worker:
                     return reply
                 self.channel.send(self._answer(reply), clock)
         except wire.WireError as error:
-            self._fault = self._explain(error)
-            raise self._fault from error
+            self._fault = fault = self._explain(error)
+            raise fault from error
         finally:
             self.left = clock(False)
 
@@ -153,7 +155,9 @@ class Worker:
         if self.oracle is None or self._asks > ASKS:
             raise wire.WireError("it asked too often for earlier exercises")
         try:
-            parts = [reply.get(key) for key in ("arguments", "named", "order", "cotangents")]
+            parts: list[Any] = [
+                reply.get(key) for key in ("arguments", "named", "order", "cotangents")
+            ]
             return {"result": self.oracle(str(reply["ask"]), *parts)}
         except Exception as error:  # of a reference called with a student's arguments
             return {"error": f"{type(error).__name__}: {str(error)[:300]}"}

@@ -13,6 +13,7 @@ import re
 import unicodedata
 import zipfile
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ ALIKE = 60  # nodes of syntax: below, answers are the same by themselves
 
 
 def write_report(
-    out: Path, record: dict[str, Any], remarks: list[str] = (), absent: list[str] = ()
+    out: Path, record: dict[str, Any], remarks: Sequence[str] = (), absent: Sequence[str] = ()
 ) -> None:
     """Write grades.csv, grades.json, index.html and feedback/ into `out`.
 
@@ -87,7 +88,7 @@ def _write_zip(path: Path, pages: dict[str, str], students: dict[str, Any]) -> N
 # the table
 
 
-def grades_csv(record: dict[str, Any], absent: list[str] = ()) -> str:
+def grades_csv(record: dict[str, Any], absent: Sequence[str] = ()) -> str:
     """Return the marks as a table: a row a student, a column an exercise, total, flags, reasons.
 
     A lesson that a student did not hand in leaves its columns empty. Reasons say why an exercise
@@ -183,7 +184,7 @@ def feedback(name: str, student: dict[str, Any]) -> str:
     )
 
 
-def index(record: dict[str, Any], remarks: list[str] = (), absent: list[str] = ()) -> str:
+def index(record: dict[str, Any], remarks: Sequence[str] = (), absent: Sequence[str] = ()) -> str:
     """Return the page of the class: who earned what, common mistakes, answers that are the same."""
     students, columns = record["students"], record["exercises"]
     marks = [

@@ -82,7 +82,8 @@ class Sandbox:
         return hasattr(os, "geteuid") and os.geteuid() == 0
 
     def _start(self, isolation: str) -> None:
-        self.isolation, self._process = isolation, None
+        self.isolation = isolation
+        self._process: subprocess.Popen | None = None
         self._control, theirs = socket.socketpair()
         self._root = tempfile.mkdtemp(prefix="mmlite-root-")
         if (lacking := _lacking(isolation)) is not None:
@@ -94,7 +95,7 @@ class Sandbox:
         )
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-c", code],
-            stdin=theirs,
+            stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
