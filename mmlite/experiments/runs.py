@@ -218,9 +218,9 @@ def evaluate(checkpoint: str | Path, tell: Callable[[str], None] = lambda line: 
         tell(found.note)
     parts = build(recipe, method, schedule or "paper", seed, channels_of(recipe), device())
     try:
-        parts.model.load_state_dict(found.state["kept"]["model"])
+        parts.model.load_state_dict(found.state["parts"]["model"])
         if parts.trainer is not None:
-            parts.trainer.load_state_dict(found.state["kept"]["trainer"])
+            parts.trainer.load_state_dict(found.state["parts"]["trainer"])
         steps = found.state["step"]
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(

@@ -28,7 +28,7 @@ from mmlite.support.errors import first_line
 from mmlite.support.files import replacing
 from mmlite.training.storable import alike, from_file, plain, to_file
 
-FORMAT, VERSION = "mmlite checkpoint", 3
+FORMAT, VERSION = "mmlite checkpoint", 4
 DIGEST = b"mmlite sha256 "  # and 64 hexadecimal digits: the archive's comment
 
 

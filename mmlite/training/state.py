@@ -67,7 +67,7 @@ class RunState:
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "kept": {name: thing.state_dict() for name, thing in self.stateful.items()},
+            "parts": {name: thing.state_dict() for name, thing in self.stateful.items()},
             "generator": self.generator.get_state(),
             "random": distributed.all_gather_objects(
                 RngState.now(self.device, self.own).state_dict()
@@ -82,7 +82,7 @@ class RunState:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, thing in self.stateful.items():
-            thing.load_state_dict(state["kept"][name])
+            thing.load_state_dict(state["parts"][name])
         self.generator.set_state(state["generator"])
         if distributed.rank() < len(state["random"]):  # more processes than there were draw anew
             random = state["random"][distributed.rank()]

@@ -229,7 +229,7 @@ def test_each_method_trains_on_a_gpu_and_goes_on(tmp_path, monkeypatch, method, 
 def test_a_checkpoint_whose_weights_do_not_fit_its_recipe_is_refused(tmp_path):
     description = runs.describe(SMALL, "simclr", "paper", 0)
     parts = of_parts.build(SMALL.replace(hidden=SMALL.hidden + 1), "simclr")
-    for state in ({"kept": {"model": parts.model.state_dict()}, "step": 1}, {}):
+    for state in ({"parts": {"model": parts.model.state_dict()}, "step": 1}, {}):
         save_checkpoint(tmp_path / "last.pt", state, description)
         with pytest.raises(CheckpointError, match="other weights than its recipe's network"):
             runs.evaluate(tmp_path)
