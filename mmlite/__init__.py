@@ -1,4 +1,4 @@
-"""MetaMask from nothing: contrastive learning's two defects, and a learned mask that repairs them.
+"""MetaMask from nothing: contrastive learning's two defects, and a mask that is to repair them.
 
 An idea of the course is a file: `data`, `views`, `encoders`, `contrastive`, `redundancy`,
 `evaluation`, `whitening`, `statistics`, `confounders`, `mask_study`, `pair_mask`. What serves the

@@ -47,7 +47,12 @@ def test_a_release_holds_no_answers_hidden_tests_or_masters(tmp_path, name, caps
         for line in answers(master):
             assert line in master.read_bytes()
             assert line not in text
-    assert not any(n.startswith(("solutions", "tests", "benchmarks", ".git")) for n in files)
+    assert not any(n.startswith(("solutions", "tests", ".git")) for n in files)
+    of_trial = {
+        f"benchmarks/trial/{part}" for part in ("protocol.toml", "tuning.jsonl", "main.jsonl")
+    }
+    read_by_lessons = {*of_trial, "benchmarks/results/confirm.json"}
+    assert {n for n in files if n.startswith("benchmarks")} == read_by_lessons
     assert not any("__pycache__" in n for n in files)
     assert cli.main(["lessons", "release", str(target)]) == 2
     assert "is there already" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from mmlite.exercises import all_exercises, judge
 from mmlite.grading.host.marking import ROUNDS
 
 # 01.3, whose results are random, and those where whatever achieves enough is right
-OPEN = ("01.8", "02.6", "03.7", "04.4", "06.6", "07.8")
+OPEN = ("01.8", "02.6", "03.7", "04.4", "05.7", "06.6", "07.8")
 EXERCISES = [e for e in all_exercises().values() if e.id not in ("01.3", *OPEN)]
 SEEDS = range(3)
 # inputs that have a form of their own, which another scale would break

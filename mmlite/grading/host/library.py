@@ -46,7 +46,7 @@ FROM = {
     "contrastive": "02",  # 01.4 nt_xent
     "evaluation": "02",  # 01.2 is the vote of `knn_accuracy`
     "whitening": "04",  # what 03.6 asks for
-    "statistics": "01",
+    "statistics": "06",  # 05.4 holm
     "redundancy": "03",  # 02.1 cross_correlation, 02.3 barlow_twins
     "confounders": "04",  # 03.1 class_r2, 03.2 nuisance_r2
     "mask_study": "04",  # 03.3 top_mask
