@@ -14,6 +14,7 @@ import labs
 import nbformat
 
 from mmlite.course.claims import masked
+from mmlite.course.release import READ_BY_LESSONS
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = 1800  # seconds a cell may take on a busy machine
@@ -50,6 +51,9 @@ def by_browser(path: Path, environment: Environment) -> str:
     with tempfile.TemporaryDirectory() as name:
         course = Path(name)
         shutil.copytree(path.parent, course / "lessons")
+        for part in READ_BY_LESSONS:
+            (course / part).parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if (ROOT / part).is_dir() else shutil.copy)(ROOT / part, course / part)
         saved, moved = labs.two_days(course, path.stem, **environment)
         assert moved >= 1, "no slider was found"
         return differences(path, saved)

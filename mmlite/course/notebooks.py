@@ -36,13 +36,35 @@ def find_course(start: Path | None = None) -> Path:
     Raises:
         LessonError: there is none.
     """
-    start = (start or Path.cwd()).resolve()
-    for folder in (start, *start.parents, Path(__file__).resolve().parents[2]):
+    for folder in _places(start):
         if any(_notebooks(folder / place) for place in ("lessons", "solutions")):
             return folder
     raise LessonError(
-        f"no lessons/ folder at or above {start}; run this inside a clone of the course"
+        f"no lessons/ folder at or above {_places(start)[0]}; run this inside a clone of the course"
     )
+
+
+def find_in_course(name: str, start: Path | None = None) -> Path:
+    """Return a file or folder that a lesson reads, by its name from the course's folder on.
+
+    It is at or above `start`, else in the installed clone.
+
+    Raises:
+        LessonError: it is in none of these.
+    """
+    for folder in _places(start):
+        if (folder / name).exists():
+            return folder / name
+    raise LessonError(
+        f"{name} is not at or above {_places(start)[0]}; it comes with the course: open the lesson "
+        "in a clone, or in the folder that your teacher gave you, with all that is in it"
+    )
+
+
+def _places(start: Path | None) -> list[Path]:
+    """Return where a course may be: from `start` upward, and where this library lies."""
+    start = (start or Path.cwd()).resolve()
+    return [start, *start.parents, Path(__file__).resolve().parents[2]]
 
 
 def _notebooks(folder: Path) -> list[Path]:

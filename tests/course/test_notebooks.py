@@ -84,6 +84,17 @@ def test_lessons_are_found_by_number_name_and_path(tmp_path):
             notebooks.find_lessons(folder, [elsewhere])
 
 
+def test_what_a_lesson_reads_is_found_above_it_or_in_the_clone_or_else_it_is_said(tmp_path):
+    mine = tmp_path / "work" / "deep"
+    mine.mkdir(parents=True)
+    (tmp_path / "benchmarks").mkdir()
+    assert notebooks.find_in_course("benchmarks", mine) == tmp_path / "benchmarks"
+    trial = notebooks.find_in_course("benchmarks/trial", mine)  # the clone that is installed
+    assert (trial / "protocol.toml").exists()
+    with pytest.raises(LessonError, match=r"nowhere/x is not at or above .*deep; it comes with"):
+        notebooks.find_in_course("nowhere/x", mine)
+
+
 def test_where_there_are_no_lessons_it_is_said(tmp_path, monkeypatch, capsys):
     (tmp_path / "lessons").mkdir()
     write(tmp_path / "lessons" / "01_a.ipynb", "1")
