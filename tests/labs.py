@@ -205,8 +205,9 @@ def two_days(course: Path, name: str, **environment: str) -> tuple[Path, int]:
         page = new_page()
         open_notebook(page, link)
         for cell in cells_with_widgets(page):  # each with its picture
-            assert cell.get_by_text("Error displaying").count() == 0
+            # first, for an error stands there until the sliders' state has been read
             cell.locator(".noUi-handle, select").first.wait_for(timeout=MINUTE)
+            assert cell.get_by_text("Error displaying").count() == 0
         assert page.get_by_text("Error displaying").count() == 0
         take_pictures(page, f"{name}-two")
     return first, moved
