@@ -21,7 +21,7 @@ writes benchmarks/results/confirm.json.
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -37,8 +37,10 @@ from torch import Tensor
 import mmlite
 from mmlite.data import ImageSet
 from mmlite.evaluation import few_label_accuracy, knn_accuracy, linear_probe_accuracy
+from mmlite.experiments.recipes import Recipe
 from mmlite.experiments.study.arms import train_arm
 from mmlite.experiments.study.lines import read_results
+from mmlite.experiments.study.protocol import Protocol
 from mmlite.experiments.study.protocol_file import read_protocol
 from mmlite.experiments.study.readings import at_one_scale
 from mmlite.statistics import holm, paired_difference
@@ -165,14 +167,14 @@ def through(x: Tensor, basis: Change, entries: Tensor) -> Tensor:
 
 
 def read(
-    known: Tensor, labels: Tensor, asked: Tensor, answers: Tensor, seed: int
+    known: Tensor, labels: Tensor, asked: Tensor, answers: Tensor, seed: int, few: Sequence[int]
 ) -> dict[str, float]:
-    """Return the accuracies of all readers."""
+    """Return the accuracies of kNN, of a probe, and of probes on a few labels a class."""
     found = {"kNN": knn_accuracy(known, labels, asked, answers)}
     known, asked = at_one_scale(known, asked)
     scaled = known, labels, asked, answers
     found["probe"] = linear_probe_accuracy(*scaled, standardize=False)
-    for count in LABELS[:1] if seed in CONFIRMED else LABELS:
+    for count in few:
         found[f"{count} a class"] = few_label_accuracy(
             *scaled, per_class=count, seed=seed, standardize=False
         )
@@ -193,20 +195,26 @@ def reweighted(h: Tensor, train: ImageSet, asked_h: Tensor, answers: Tensor) -> 
     )
 
 
+def recipe_of(protocol: Protocol, world: str, arm: str) -> tuple[str, Recipe]:
+    """Return the trial's world that one of these goes by, and there an arm's recipe as tuned."""
+    of_trial = "competent" if world == "shifted" else world
+    chosen = read_results(TRIAL, protocol).chosen(arm)
+    return of_trial, protocol.recipe_of(of_trial, arm, chosen)
+
+
 def explore(world: str, seed: int) -> dict[str, object]:
     """Return every reading of one encoder."""
     torch.set_num_threads(1)
     protocol = read_protocol(TRIAL / "protocol.toml")
-    chosen = read_results(TRIAL, protocol).chosen("joint")
-    of_trial = "competent" if world == "shifted" else world
-    recipe = protocol.recipe_of(of_trial, "joint", chosen)
+    of_trial, recipe = recipe_of(protocol, world, "joint")
     sets = images(seed, world)
     arm = protocol.arms["joint"]
     encoder, _ = train_arm(arm, recipe, protocol.worlds[of_trial], sets["train"], seed)
     h, other, asked = (mmlite.encode(encoder, sets[name]) for name in ("train", "other", "asked"))
     labels, answers = sets["train"].labels, sets["asked"].labels
+    few = LABELS[:1] if seed in CONFIRMED else LABELS
     readings = {
-        name: read(change(h), labels, change(asked), answers, seed)
+        name: read(change(h), labels, change(asked), answers, seed, few)
         for name, change in changes(h, other, seed).items()
     }
     if world == "shifted":

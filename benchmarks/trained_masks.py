@@ -25,7 +25,7 @@ from multiprocessing import get_context
 
 import torch
 from common import save
-from explore import EXPLORED, TRIAL, WEIGHED, images, reweighted
+from explore import EXPLORED, TRIAL, WEIGHED, images, read, recipe_of, reweighted
 from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
@@ -33,9 +33,7 @@ import mmlite
 from mmlite.data import ImageSet
 from mmlite.experiments.parts import Parts, build, fit_parts, views_of
 from mmlite.experiments.recipes import Recipe
-from mmlite.experiments.study.lines import read_results
 from mmlite.experiments.study.protocol_file import read_protocol
-from mmlite.experiments.study.readings import at_one_scale
 from mmlite.metamask import MetaMask
 from mmlite.metamask.mask import Views, shuffled
 from mmlite.statistics import paired_difference
@@ -96,33 +94,21 @@ def parts_of(arm: Arm, recipe: Recipe, seed: int) -> Parts:
     parts = build(recipe, "metamask", seed=seed)
     trainer = parts.trainer
     assert isinstance(trainer, MetaMask)
-    heads = (trainer.contrastive_head, trainer.redundancy_head)
-    if not arm.head:
-        heads = nn.Identity(), nn.Identity()
     inner, outer = (
         partial(of_both if sees else of_first, views_of(recipe))
         for sees in (arm.sees == TRAINED, arm.sees != VIEWED)
     )
-    trainer = MetaMask(
-        *(parts.encoder, *heads, trainer.mask, trainer.mask_optimizer, inner),
-        redundancy_weight=trainer.redundancy_weight,
-        contrastive_loss=trainer.contrastive_loss,
-        redundancy_loss=trainer.redundancy_loss,
-        virtual_lr=trainer.virtual_lr,
-        outer_views=outer,
-    )
+    none = {name: nn.Identity() for name in ("contrastive_head", "redundancy_head")}
+    changed = {} if arm.head else none
+    trainer = replace(trainer, views=inner, outer_views=outer, **changed)
     return Parts(parts.encoder, trainer.model, trainer.loss, trainer if arm.mask else None)
 
 
-def run(world: str, arm: Arm, seed: int, epochs: int | None = None) -> dict[str, object]:
+def run(world: str, arm: Arm, seed: int) -> dict[str, object]:
     """Return every reading of one arm's encoder."""
     torch.set_num_threads(1)
     protocol = read_protocol(TRIAL / "protocol.toml")
-    of_trial = "competent" if world == "shifted" else world
-    chosen = read_results(TRIAL, protocol).chosen("metamask")
-    recipe = protocol.recipe_of(of_trial, "metamask", chosen)
-    if epochs is not None:
-        recipe = recipe.replace(epochs=epochs)
+    _, recipe = recipe_of(protocol, world, "metamask")
     sets = images(seed, world)
     parts = parts_of(arm, recipe, seed)
     if arm.sgd is None:
@@ -149,19 +135,12 @@ def run(world: str, arm: Arm, seed: int, epochs: int | None = None) -> dict[str,
         other = shuffled(entries, seed)
         changes |= {"masked": lambda h: h * entries, "shuffled": lambda h: h * other}
     readings = {
-        name: read(change(h), labels, change(asked), answers) for name, change in changes.items()
+        name: read(change(h), labels, change(asked), answers, seed, few=())
+        for name, change in changes.items()
     }
     if world == "shifted":
         readings[WEIGHED] = {"probe": reweighted(h, sets["train"], asked, answers)}
     return {"world": world, "arm": str(arm), "seed": seed, "readings": readings}
-
-
-def read(known: Tensor, labels: Tensor, asked: Tensor, answers: Tensor) -> dict[str, float]:
-    """Return the accuracies of both readers."""
-    found = {"kNN": mmlite.knn_accuracy(known, labels, asked, answers)}
-    known, asked = at_one_scale(known, asked)
-    probe = mmlite.linear_probe_accuracy(known, labels, asked, answers, standardize=False)
-    return found | {"probe": probe}
 
 
 def column(lines: list[dict], world: str, arm: str, reading: str, reader: str) -> list[float]:
