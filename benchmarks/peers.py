@@ -1,16 +1,24 @@
 """Losses and readers against their peers: the same task of both, in turn in one run.
 
     uv run python benchmarks/peers.py [--rounds 15] [--threads 1 2] [--only barlow_twins]
+        [--solo FOLDER]
 
-Losses are taken forward and backward, against lightly's; readers on representations of the shipped
-images by an untrained encoder, against lightly, scikit-learn and PyTorch. Prints milliseconds and
-the median over rounds of the peer's time over ours; writes benchmarks/results/peers-DEVICE.json.
+Losses are taken forward and backward, against lightly's and solo-learn's; readers on
+representations of the shipped images by an untrained encoder, against lightly, scikit-learn and
+PyTorch. Prints milliseconds and the median over rounds of the peer's time over ours; writes
+benchmarks/results/peers-DEVICE.json.
+
+solo-learn wants PyTorch 1.9 and cannot be installed beside a later one. The files of its losses
+need no more than PyTorch: `pip install --no-deps --target FOLDER solo-learn` gets them. Without
+FOLDER its rows are left out.
 """
 
 import argparse
+import runpy
 import statistics
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 from common import in_turn, median_ratio, save
@@ -23,6 +31,7 @@ from torch.nn import functional as F
 
 import mmlite
 
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Task = tuple[str, str, Callable[[], object], Callable[[], object]]  # name, peer, ours, the peer's
 SIZES = {
     "nt_xent": ((256, 64), (512, 128), (1024, 128)),
@@ -31,15 +40,27 @@ SIZES = {
 TEMPERATURE, NEIGHBORS, WEIGHT_DECAY, MASKS, SHARE = 0.2, 20, 1e-3, 20, 0.8
 
 
-def losses(device: torch.device) -> Iterator[Task]:
-    """Yield both losses with their gradients, at each size."""
-    both = {
-        "nt_xent": (
-            lambda a, b: mmlite.nt_xent(a, b, temperature=TEMPERATURE),
-            NTXentLoss(temperature=TEMPERATURE),
-        ),
-        "barlow_twins": (mmlite.barlow_twins, BarlowTwinsLoss()),
+def solo_learn(folder: Path) -> dict[str, Loss]:
+    """Return solo-learn's two losses, of the files that hold them."""
+    files = folder / "solo" / "losses"
+    nt_xent = runpy.run_path(str(files / "simclr.py"))["simclr_loss_func"]
+    barlow_twins = runpy.run_path(str(files / "barlow.py"))["barlow_loss_func"]
+    return {
+        "nt_xent": lambda a, b: nt_xent(a, b, TEMPERATURE),
+        "barlow_twins": lambda a, b: barlow_twins(a, b, scale_loss=1.0),
     }
+
+
+def losses(device: torch.device, solo: Path | None) -> Iterator[Task]:
+    """Yield both losses with their gradients, at each size."""
+    ours: dict[str, Loss] = {
+        "nt_xent": lambda a, b: mmlite.nt_xent(a, b, temperature=TEMPERATURE),
+        "barlow_twins": mmlite.barlow_twins,
+    }
+    lightly = {"nt_xent": NTXentLoss(temperature=TEMPERATURE), "barlow_twins": BarlowTwinsLoss()}
+    peers: dict[str, dict[str, Loss]] = {"lightly": lightly}
+    if solo is not None:
+        peers["solo-learn"] = solo_learn(solo)
     for name, sizes in SIZES.items():
         for n, dim in sizes:
             generator = torch.Generator().manual_seed(0)
@@ -49,8 +70,11 @@ def losses(device: torch.device) -> Iterator[Task]:
             def step(loss, pairs=pairs):
                 return lambda: torch.autograd.grad(loss(*pairs), pairs)
 
-            ours, theirs = both[name]
-            yield f"{name}, N = {n}, P = {dim}", "lightly", step(ours), step(theirs)
+            for peer, their in peers.items():
+                # the same task: a peer may add a small constant to a variance, and round otherwise
+                both = ours[name], their[name]
+                torch.testing.assert_close(*(loss(*pairs) for loss in both), rtol=1e-3, atol=0)
+                yield f"{name}, N = {n}, P = {dim}", peer, *map(step, both)
 
 
 def readers(device: torch.device) -> Iterator[Task]:
@@ -135,13 +159,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="rounds that count")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of each in turn")
     parser.add_argument("--only", default="", help="tasks whose name begins so")
+    parser.add_argument("--solo", type=Path, metavar="FOLDER", help="where solo-learn's files are")
     options = parser.parse_args()
     device = mmlite.device()
     figures = {}
     for threads in options.threads:
         torch.set_num_threads(threads)
-        for make in (losses, readers):
-            for name, peer, ours, theirs in make(device):
+        for tasks in (losses(device, options.solo), readers(device)):
+            for name, peer, ours, theirs in tasks:
                 if not name.startswith(options.only):
                     continue
                 with threadpool_limits(threads), warnings.catch_warnings():
@@ -154,7 +179,8 @@ def main() -> None:
                 } | {"peer over ours": round(median_ratio(seconds["peer"], seconds["mmlite"]), 2)}
                 print(row, figures[row], flush=True)
     if not options.only:
-        save(f"peers-{device.type}", "uv run python benchmarks/peers.py", figures)
+        command = f"uv run python benchmarks/peers.py{' --solo FOLDER' * bool(options.solo)}"
+        save(f"peers-{device.type}", command, figures)
 
 
 if __name__ == "__main__":
