@@ -1,0 +1,155 @@
+"""Could each claim of the lessons fail? Would a wrong library make it fail?
+
+    uv run python benchmarks/claims.py [--jobs 2] [--lesson 04] [--fault "no labels"]
+
+Runs lessons with a copy of the library that has one fault of `faults.toml`, each fault in the
+lessons that it names, and looks which claims no longer hold. A claim that survives every fault is
+listed at the end: it may say nothing of the library. Writes benchmarks/results/claims.json; of some
+lessons or faults alone, their rows in it.
+"""
+
+import argparse
+import json
+import shutil
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+from common import RESULTS, save
+from nbformat import NotebookNode
+from tqdm import tqdm
+
+from mmlite.course.claims import Claim, read_claims
+from mmlite.course.notebooks import code_cells, execute, find_course, printed, read_notebook
+
+COURSE = find_course(Path(__file__).parent)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault of the library.
+
+    Attributes:
+        name: what is wrong then.
+        lessons: the cells that are run of each lesson that it is tried on, by the lesson's number:
+            "all", or their ids, a blank between two; "a..c" is those from a to c.
+        file: within the library.
+        right: what stands there, once.
+        wrong: what is put in its place.
+    """
+
+    name: str
+    lessons: dict[str, str]
+    file: str
+    right: str
+    wrong: str
+
+    def put_into(self, library: Path) -> None:
+        """Change a copy of the library.
+
+        Raises:
+            ValueError: what is to be changed is not there, or is there more than once.
+        """
+        path = library / self.file
+        text = path.read_text(encoding="utf-8")
+        if text.count(self.right) != 1:
+            raise ValueError(f"{self.file} holds {text.count(self.right)} times {self.right!r}")
+        path.write_text(text.replace(self.right, self.wrong), encoding="utf-8")
+
+
+def read_faults() -> list[Fault]:
+    """Return all faults, as they stand in their file."""
+    text = Path(__file__).with_name("faults.toml").read_text(encoding="utf-8")
+    return [Fault(**one) for one in tomllib.loads(text)["faults"]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Which of a lesson's claims fail under a fault, and which hold; others were not reached."""
+
+    lesson: str
+    fault: str
+    fail: list[str]
+    hold: list[str]
+
+
+def run(lesson: Path, fault: Fault) -> Run:
+    """Run a lesson beside a faulty copy of the library, to the end whatever a cell raises."""
+    notebook = read_notebook(lesson)
+    notebook.cells = chosen_cells(code_cells(notebook), fault.lessons[lesson.stem[:2]])
+    for cell in notebook.cells:
+        cell.outputs = []
+        cell.metadata["tags"] = ["raises-exception"]  # goes on after it
+    with tempfile.TemporaryDirectory() as temporary:
+        copy = Path(temporary)
+        shutil.copytree(COURSE / "mmlite", copy / "mmlite")
+        (copy / "lessons").mkdir()
+        (copy / "benchmarks").symlink_to(COURSE / "benchmarks")
+        fault.put_into(copy / "mmlite")
+        environment = {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
+        execute(notebook, copy / "lessons", environment=environment)
+    found = read_claims(printed(notebook))
+    fail, hold = (
+        [statement(one) for one in found if one.holds == holds] for holds in (False, True)
+    )
+    return Run(lesson.stem[:2], fault.name, fail, hold)
+
+
+def chosen_cells(cells: list[NotebookNode], asked: str) -> list[NotebookNode]:
+    """Return the cells that are asked for, as `Fault.lessons` has it."""
+    if asked == "all":
+        return cells
+    place = {cell.id: index for index, cell in enumerate(cells)}
+    stretches = [ids.split("..") for ids in asked.split()]
+    return [cell for ids in stretches for cell in cells[place[ids[0]] : place[ids[-1]] + 1]]
+
+
+def statement(claim: Claim) -> str:
+    """Return what is claimed, without its numbers."""
+    return claim.text.partition(" (must be ")[0]
+
+
+def tasks(lesson: str, fault: str) -> Iterator[tuple[Path, Fault]]:
+    """Yield each lesson with each fault that is for it."""
+    for path in sorted((COURSE / "lessons").glob("[0-9][0-9]_*.ipynb")):
+        for one in read_faults():
+            if path.stem[:2] in one.lessons and path.stem.startswith(lesson) and fault in one.name:
+                yield path, one
+
+
+def tell(runs: list[Run]) -> None:
+    """Print how many claims fail under each fault, and those of a lesson that fail under none."""
+    for one in runs:
+        print(f"{one.lesson}, {one.fault}: {len(one.fail)} fail, {len(one.hold)} hold")
+    for path in sorted((COURSE / "lessons").glob("[0-9][0-9]_*.ipynb")):
+        broken = {claim for one in runs if one.lesson == path.stem[:2] for claim in one.fail}
+        for claim in map(statement, read_claims(printed(read_notebook(path)))):
+            if claim not in broken:
+                print(f"lesson {path.stem[:2]} has no fault that breaks: {claim}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--lesson", default="", help="of this one alone, as 04")
+    parser.add_argument("--fault", default="", help="with those alone whose name holds this")
+    options = parser.parse_args()
+    chosen = list(tasks(options.lesson, options.fault))
+    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
+        new = list(tqdm(pool.map(run, *zip(*chosen, strict=True)), total=len(chosen), unit="run"))
+    done = {(one.lesson, one.fault) for one in new}
+    known = {(path.stem[:2], fault.name) for path, fault in tasks("", "")}
+    stored = RESULTS / "claims.json"
+    rows = json.loads(stored.read_text(encoding="utf-8"))["figures"] if stored.exists() else []
+    old = [Run(**row) for row in rows if (row["lesson"], row["fault"]) in known - done]
+    runs = sorted([*old, *new], key=lambda one: (one.lesson, one.fault))
+    tell(runs)
+    save("claims", "uv run python benchmarks/claims.py", [asdict(one) for one in runs])
+
+
+if __name__ == "__main__":
+    main()
