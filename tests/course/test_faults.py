@@ -8,7 +8,8 @@ import pytest
 from mmlite.course.notebooks import code_cells, read_notebook
 
 COURSE = Path(__file__).resolve().parents[2]
-FAULTS = tomllib.loads((COURSE / "benchmarks" / "faults.toml").read_text("utf-8"))["faults"]
+TABLES = tomllib.loads((COURSE / "benchmarks" / "faults.toml").read_text("utf-8"))
+FAULTS = TABLES["faults"]
 LESSONS = {path.stem[:2]: path for path in (COURSE / "lessons").glob("[0-9][0-9]_*.ipynb")}
 
 
