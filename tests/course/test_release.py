@@ -51,7 +51,8 @@ def test_a_release_holds_no_answers_hidden_tests_or_masters(tmp_path, name, caps
     of_trial = {
         f"benchmarks/trial/{part}" for part in ("protocol.toml", "tuning.jsonl", "main.jsonl")
     }
-    read_by_lessons = {*of_trial, "benchmarks/results/confirm.json"}
+    results = (f"benchmarks/results/{name}.json" for name in ("confirm", "trained_masks"))
+    read_by_lessons = {*of_trial, *results}
     assert {n for n in files if n.startswith("benchmarks")} == read_by_lessons
     assert not any("__pycache__" in n for n in files)
     assert cli.main(["lessons", "release", str(target)]) == 2
