@@ -1,6 +1,6 @@
 """Could each claim of the lessons fail? Would a wrong library make it fail?
 
-    uv run python benchmarks/claims.py [--jobs 2] [--lesson 04] [--fault "no labels"]
+    uv run python benchmarks/claims.py [--jobs 2] [--lesson 04] [--fault labels]
 
 Runs lessons with a copy of the library that has one fault of `faults.toml`, each fault in the
 lessons that it names, and looks which claims no longer hold. A claim that survives every fault is
@@ -23,10 +23,18 @@ from common import RESULTS, save
 from nbformat import NotebookNode
 from tqdm import tqdm
 
-from mmlite.course.claims import Claim, read_claims
-from mmlite.course.notebooks import code_cells, execute, find_course, printed, read_notebook
+from mmlite.course.claims import read_claims
+from mmlite.course.notebooks import (
+    code_cells,
+    execute,
+    find_course,
+    find_lessons,
+    printed,
+    read_notebook,
+)
 
 COURSE = find_course(Path(__file__).parent)
+LESSONS = find_lessons(COURSE / "lessons", [])
 TABLES = tomllib.loads(Path(__file__).with_name("faults.toml").read_text(encoding="utf-8"))
 
 
@@ -62,9 +70,7 @@ class Fault:
         path.write_text(text.replace(self.right, self.wrong), encoding="utf-8")
 
 
-def read_faults() -> list[Fault]:
-    """Return all faults, as they stand in their file."""
-    return [Fault(**one) for one in TABLES["faults"]]
+FAULTS = [Fault(**one) for one in TABLES["faults"]]
 
 
 @dataclass(frozen=True)
@@ -93,9 +99,7 @@ def run(lesson: Path, fault: Fault) -> Run:
         environment = {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
         execute(notebook, copy / "lessons", environment=environment)
     found = read_claims(printed(notebook))
-    fail, hold = (
-        [statement(one) for one in found if one.holds == holds] for holds in (False, True)
-    )
+    fail, hold = ([one.statement for one in found if one.holds == holds] for holds in (False, True))
     return Run(lesson.stem[:2], fault.name, fail, hold)
 
 
@@ -108,15 +112,10 @@ def chosen_cells(cells: list[NotebookNode], asked: str) -> list[NotebookNode]:
     return [cell for ids in stretches for cell in cells[place[ids[0]] : place[ids[-1]] + 1]]
 
 
-def statement(claim: Claim) -> str:
-    """Return what is claimed, without its numbers."""
-    return claim.text.partition(" (must be ")[0]
-
-
 def tasks(lesson: str, fault: str) -> Iterator[tuple[Path, Fault]]:
     """Yield each lesson with each fault that is for it."""
-    for path in sorted((COURSE / "lessons").glob("[0-9][0-9]_*.ipynb")):
-        for one in read_faults():
+    for path in LESSONS:
+        for one in FAULTS:
             if path.stem[:2] in one.lessons and path.stem.startswith(lesson) and fault in one.name:
                 yield path, one
 
@@ -125,13 +124,13 @@ def tell(runs: list[Run]) -> None:
     """Print how many claims fail under each fault, and those of a lesson that fail under none."""
     for one in runs:
         print(f"{one.lesson}, {one.fault}: {len(one.fail)} fail, {len(one.hold)} hold")
-    for path in sorted((COURSE / "lessons").glob("[0-9][0-9]_*.ipynb")):
+    for path in LESSONS:
         lesson = path.stem[:2]
         broken = {claim for one in runs if one.lesson == lesson for claim in one.fail}
         broken |= {one["claim"] for one in TABLES["alone"] if one["lesson"] == lesson}
-        for claim in map(statement, read_claims(printed(read_notebook(path)))):
-            if claim not in broken:
-                print(f"lesson {lesson} has no fault that breaks: {claim}")
+        for claim in read_claims(printed(read_notebook(path))):
+            if claim.statement not in broken:
+                print(f"lesson {lesson} has no fault that breaks: {claim.statement}")
 
 
 def main() -> None:

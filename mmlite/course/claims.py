@@ -17,6 +17,7 @@ from mmlite.support.shell import sign
 HOLDS = "✓ claim: "
 FAILS = "✗ claim fails: "
 NEXT_LINE = "\n  "
+NUMBERS = "(must be "
 LONGEST = "-1.23e-45"  # that three digits take
 
 
@@ -52,7 +53,7 @@ def claim(
     bounds = [] if at_least is None else [f"≥ {at_least:g}"]
     bounds += [] if at_most is None else [f"≤ {at_most:g}"]
     said = f"{HOLDS if holds else FAILS}{statement}"
-    numbers = f"(must be {' and '.join(bounds)}; measured ≈ "
+    numbers = f"{NUMBERS}{' and '.join(bounds)}; measured ≈ "
     # what another machine measures must not move the line's end
     fits = len(f"{said} {numbers}{LONGEST})") <= WIDEST
     shown = said if holds else said.replace("✗", sign("✗"), 1)
@@ -64,6 +65,11 @@ class Claim(NamedTuple):
 
     holds: bool
     text: str
+
+    @property
+    def statement(self) -> str:
+        """What is claimed, without the numbers that stand behind it if there is room."""
+        return self.text.partition(f" {NUMBERS}")[0]
 
 
 def read_claims(text: str) -> list[Claim]:

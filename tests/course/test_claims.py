@@ -35,6 +35,15 @@ def test_a_claim_holds_within_its_bounds(capsys, value, bounds, holds):
     assert printed.startswith("✓ claim: birds fly" if holds else "✗ claim fails: birds fly")
 
 
+@pytest.mark.parametrize(
+    "words", ["birds fly (most of them)", "birds that are light fly " * 3 + "far"]
+)
+def test_a_claims_statement_is_what_was_claimed(capsys, words):
+    claim(words, 0.3, at_least=0.2)
+    (found,) = read_claims(capsys.readouterr().out)
+    assert found.statement == words
+
+
 def test_the_line_says_the_bounds_and_marks_the_measured_number(capsys):
     claim("birds fly", 0.31234, at_least=0.2, at_most=1)
     assert capsys.readouterr().out == (
