@@ -54,7 +54,7 @@ def by_browser(path: Path, environment: Environment) -> str:
         for part in READ_BY_LESSONS:
             (course / part).parent.mkdir(parents=True, exist_ok=True)
             (shutil.copytree if (ROOT / part).is_dir() else shutil.copy)(ROOT / part, course / part)
-        saved, moved = labs.two_days(course, path.stem, **environment)
+        saved, moved = labs.three_days(course, path.stem, **environment)
         assert moved >= 1, "no slider was found"
         return differences(path, saved)
 

@@ -101,10 +101,23 @@ READY = f"""() => {{
 DONE = f"""() => {PANEL}.content.widgets.every(cell => cell.model.type !== 'code'
         || !cell.model.sharedModel.getSource().trim() || cell.model.executionCount)
     && {PANEL}.sessionContext.session.kernel.status === 'idle'"""
+VIEW = "application/vnd.jupyter.widget-view+json"
 WITH_WIDGETS = f"""() => {PANEL}.content.widgets.map((cell, place) => [cell, place])
     .filter(([cell]) => cell.model.type === 'code' && cell.model.outputs.toJSON().some(
-        output => output.data && 'application/vnd.jupyter.widget-view+json' in output.data))
+        output => output.data && '{VIEW}' in output.data))
     .map(([cell, place]) => place)"""
+# Whether the notebook's widgets can be drawn: JupyterLab has read their state. To an output that
+# is drawn first while it reads (somebody scrolls), ipywidgets says "model not found" for good.
+STATE_READ = f"""async place => {{
+    const outputs = {PANEL}.content.widgets[place].model.outputs.toJSON();
+    const view = outputs.find(output => output.data && '{VIEW}' in output.data);
+    const one = {PANEL}.content.rendermime.createRenderer('{VIEW}');
+    const late = new Promise(resolve => setTimeout(resolve, 1000));
+    await Promise.race([one.renderModel({{data: view.data, metadata: {{}}}}), late]);
+    const said = one.node.textContent;
+    one.dispose();
+    return !said.startsWith('Loading widget') && !said.startsWith('Error displaying');
+}}"""
 SHOW = f"""async place => {{
     {PANEL}.content.activeCellIndex = place;
     await {PANEL}.content.scrollToItem(place);
@@ -129,14 +142,30 @@ def save(page) -> None:
     page.wait_for_function(f"() => !{PANEL}.context.model.dirty", timeout=MINUTE)
 
 
+def change(page) -> None:
+    """Write a word into the first cell, which no widget is in: the notebook wants to be saved."""
+    source = f"{PANEL}.content.widgets[0].model.sharedModel"
+    page.evaluate(f"() => {source}.setSource({source}.getSource() + ' ')")
+    page.wait_for_function(f"() => {PANEL}.context.model.dirty", timeout=MINUTE)
+
+
 def stop_kernel(page) -> None:
     """Shut the notebook's kernel down, as a night does."""
     page.evaluate(f"async () => {{ await {PANEL}.sessionContext.shutdown(); }}")
 
 
+def wait_for_state(page, place: int, seconds: float = 60) -> None:
+    """Wait until the widget of a cell can be drawn."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(STATE_READ, place):  # a promise, which wait_for_function takes for true
+        assert time.monotonic() < end, f"the state of cell {place}'s widget is not there"
+        time.sleep(0.1)
+
+
 def cells_with_widgets(page) -> Iterator:
     """Scroll to each cell that shows a widget, and yield it."""
     for place in page.evaluate(WITH_WIDGETS):
+        wait_for_state(page, place)
         page.evaluate(SHOW, place)
         cell = page.locator(".jp-Notebook-cell.jp-mod-active")
         cell.locator(".jp-OutputArea img").first.wait_for(timeout=MINUTE)
@@ -168,7 +197,7 @@ def views_without_picture(notebook: Path) -> list[str]:
     bare = []
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         shown = [output.get("data", {}) for output in cell.get("outputs", [])]
-        views = sum("application/vnd.jupyter.widget-view+json" in data for data in shown)
+        views = sum(VIEW in data for data in shown)
         pictures = sum("<img" in "".join(data.get("text/html", "")) for data in shown)
         bare += [cell["id"]] * (views > pictures)
     return bare
@@ -182,8 +211,8 @@ def take_pictures(page, name: str) -> None:
             page.screenshot(path=Path(folder, f"{name}-{width}.png"))
 
 
-def two_days(course: Path, name: str, **environment: str) -> tuple[Path, int]:
-    """Run a lesson of a course, save it, move its sliders, and open it on the next day.
+def three_days(course: Path, name: str, **environment: str) -> tuple[Path, int]:
+    """Run a lesson of a course, save it, move its sliders; open and save it on two more days.
 
     Returns the notebook as it was saved when it had run, and how many sliders were moved.
     """
@@ -200,14 +229,15 @@ def two_days(course: Path, name: str, **environment: str) -> tuple[Path, int]:
         take_pictures(page, f"{name}-one")
         save(page)
         assert views_without_picture(mine) == []
-        stop_kernel(page)
-        page.close()
-        page = new_page()
-        open_notebook(page, link)
-        for cell in cells_with_widgets(page):  # each with its picture
-            # first, for an error stands there until the sliders' state has been read
-            cell.locator(".noUi-handle, select").first.wait_for(timeout=MINUTE)
-            assert cell.get_by_text("Error displaying").count() == 0
-        assert page.get_by_text("Error displaying").count() == 0
-        take_pictures(page, f"{name}-two")
+        for day in ("two", "three"):
+            stop_kernel(page)
+            page.close()
+            page = new_page()
+            open_notebook(page, link)
+            for cell in cells_with_widgets(page):  # each with its picture
+                cell.locator(".noUi-handle, select").first.wait_for(timeout=MINUTE)
+            assert page.get_by_text("Error displaying").count() == 0
+            take_pictures(page, f"{name}-{day}")
+            change(page)
+            save(page)
     return first, moved

@@ -1,12 +1,12 @@
-"""A notebook in JupyterLab: sliders moved, saved, opened the next morning.
+"""A notebook in JupyterLab: sliders moved, saved, opened and saved on the next two mornings.
 
-The lessons go through the same two days in tests/course/test_lessons.py. Screenshots, to be looked
-at: MMLITE_SCREENSHOTS=folder uv run pytest tests/browser
+The lessons go through the same three days in tests/course/test_lessons.py. Screenshots, to be
+looked at: MMLITE_SCREENSHOTS=folder uv run pytest tests/browser
 """
 
 import nbformat
 import pytest
-from labs import browser_path, two_days
+from labs import browser_path, three_days
 from nbformat.v4 import new_code_cell, new_notebook
 
 from mmlite.course.build import KERNEL
@@ -36,12 +36,12 @@ print("trained")
 """
 
 
-def test_sliders_and_bars_on_the_second_day(tmp_path):
+def test_sliders_and_bars_on_the_second_day_and_the_third(tmp_path):
     (tmp_path / "lessons").mkdir()
     cells = [new_code_cell(source, id=f"cell-{i}") for i, source in enumerate((SMALL, BAR))]
     notebook = new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
     nbformat.write(notebook, tmp_path / "lessons" / "01_small.ipynb")
-    saved, moved = two_days(tmp_path, "01_small")
+    saved, moved = three_days(tmp_path, "01_small")
     assert moved == 2
     outputs = nbformat.read(saved, as_version=4).cells[1].outputs
     assert [output for output in outputs if output.get("data")] == []  # the bar left nothing

@@ -85,7 +85,8 @@ FROM = {
 NEVER = {
     *("__main__", "cli", "course.build", "course.notebooks", "course.release", "course.site"),
     *("course.frames", "course.lab_server", "course.own_copies", "course.progress"),
-    *("course.forest", "course.picture", "course.plots", "course.waterfall", "course.widgets"),
+    *("course.forest", "course.picture", "course.plots", "course.waterfall"),
+    *("course.widgets", "course.widget_state"),
     *("datasets.make_fashion", "exercises", "experiments", "grading"),
 }
 
