@@ -245,10 +245,13 @@ def test_knn_refuses_wrong_settings(wrong, message):
         knn_accuracy(H, LABELS, H, LABELS, **({"k": 3} | wrong))
 
 
-@given(st.integers(0, 1000), st.integers(1, 8), st.integers(1, 900))
-def test_largest_is_topk(seed, k, n):
+@given(
+    st.integers(0, 1000), st.integers(1, 8), st.integers(1, 2000), st.sampled_from([2, 9, 2**24])
+)
+def test_largest_is_topk(seed, k, n, levels):
     k = min(k, n)
-    rows = torch.rand(3, n, generator=torch.Generator().manual_seed(seed))
+    # of few levels many are tied
+    rows = torch.randint(levels, (3, n), generator=torch.Generator().manual_seed(seed)).float()
     value, place = topk(rows, k)
     expected = rows.topk(k, dim=1)
     assert torch.equal(value, expected.values)
