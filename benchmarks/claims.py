@@ -140,16 +140,18 @@ def main() -> None:
     parser.add_argument("--fault", default="", help="with those alone whose name holds this")
     options = parser.parse_args()
     chosen = list(tasks(options.lesson, options.fault))
-    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
-        new = list(tqdm(pool.map(run, *zip(*chosen, strict=True)), total=len(chosen), unit="run"))
-    done = {(one.lesson, one.fault) for one in new}
     known = {(path.stem[:2], fault.name) for path, fault in tasks("", "")}
     stored = RESULTS / "claims.json"
     rows = json.loads(stored.read_text(encoding="utf-8"))["figures"] if stored.exists() else []
-    old = [Run(**row) for row in rows if (row["lesson"], row["fault"]) in known - done]
-    runs = sorted([*old, *new], key=lambda one: (one.lesson, one.fault))
-    tell(runs)
-    save("claims", "uv run python benchmarks/claims.py", [asdict(one) for one in runs])
+    runs = {(row["lesson"], row["fault"]): Run(**row) for row in rows}
+    runs = {name: one for name, one in runs.items() if name in known}
+    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
+        new = pool.map(run, *zip(*chosen, strict=True))
+        for one in tqdm(new, total=len(chosen), unit="run"):
+            runs[one.lesson, one.fault] = one
+            figures = [asdict(runs[name]) for name in sorted(runs)]
+            save("claims", "uv run python benchmarks/claims.py", figures)  # whatever comes next
+    tell([runs[name] for name in sorted(runs)])
 
 
 if __name__ == "__main__":
