@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mmlite.course.widget_state import VIEW
+
 ROOT = Path(__file__).resolve().parents[1]
 MINUTE = 60_000.0  # milliseconds: what is waited for is a condition, so a wait may be long
 LINK = r"http://(?:localhost|127\.0\.0\.1):\d+/lab/\S*token=\w+"
@@ -101,7 +103,6 @@ READY = f"""() => {{
 DONE = f"""() => {PANEL}.content.widgets.every(cell => cell.model.type !== 'code'
         || !cell.model.sharedModel.getSource().trim() || cell.model.executionCount)
     && {PANEL}.sessionContext.session.kernel.status === 'idle'"""
-VIEW = "application/vnd.jupyter.widget-view+json"
 WITH_WIDGETS = f"""() => {PANEL}.content.widgets.map((cell, place) => [cell, place])
     .filter(([cell]) => cell.model.type === 'code' && cell.model.outputs.toJSON().some(
         output => output.data && '{VIEW}' in output.data))
@@ -147,7 +148,7 @@ def save(page) -> None:
 
 
 def change(page) -> None:
-    """Write a word into the first cell, which no widget is in: the notebook wants to be saved."""
+    """Write a blank into the first cell and do not run it: the notebook wants to be saved."""
     source = f"{PANEL}.content.widgets[0].model.sharedModel"
     page.evaluate(f"() => {source}.setSource({source}.getSource() + ' ')")
     page.wait_for_function(f"() => {PANEL}.context.model.dirty", timeout=MINUTE)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmlite.course.claims import Claim, read_claims
+from mmlite.course.widget_state import VIEW
 
 if TYPE_CHECKING:  # `mmlite bench` looks for the course and does without
     from nbclient import NotebookClient
@@ -159,7 +160,7 @@ def execute(
     for cell in code_cells(notebook):
         cell.outputs = [output for output in cell.outputs if not _passes(output)]
         for output in cell.outputs:
-            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+            output.get("data", {}).pop(VIEW, None)
     return seconds
 
 
