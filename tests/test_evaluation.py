@@ -91,9 +91,10 @@ def test_a_zero_row_is_similar_to_nothing():
     assert similarity.tolist() == [[0, 0]]
 
 
-@pytest.mark.parametrize("weight_decay", [1e-4, 1e-2, 1.0])
+@pytest.mark.parametrize("weight_decay", [1e-4, 1e-2, 1.0, 100.0])
 @pytest.mark.parametrize("noise", [0.3, 2.0])
 @pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.filterwarnings("error:the linear probe has not converged")
 def test_the_probe_is_scikit_learns_regression(weight_decay, noise, standardize):
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
@@ -146,6 +147,51 @@ def test_only_a_probe_that_standardizes_is_blind_to_how_loud_a_dimension_is():
     assert read(mask, True) == pytest.approx(read(1, True), abs=0.0034)  # one of 300
     # the mask leaves two of six dimensions that can be used without great weights
     assert read(mask, False) < read(1, False) - 0.05
+
+
+@given(
+    exponents=st.lists(st.integers(-36, 36), min_size=6, max_size=6),
+    weight_decay=st.sampled_from([1e-3, 1.0]),
+)
+@settings(deadline=None, max_examples=20)
+@pytest.mark.filterwarnings("error:the linear probe has not converged")
+def test_a_probe_is_of_no_unit(exponents, weight_decay):
+    (train_h, train_labels), (test_h, test_labels) = clusters(300), clusters(300, seed=1)
+
+    def read(unit, weight_decay, standardize):
+        return linear_probe_accuracy(
+            train_h * unit, train_labels, test_h * unit, test_labels, weight_decay, standardize
+        )
+
+    # each dimension in a unit of its own; one of 300 on the boundary may fall the other way
+    units = 10.0 ** torch.tensor(exponents)
+    got, expected = read(units, weight_decay, True), read(1, weight_decay, True)
+    assert got == pytest.approx(expected, abs=0.0034)
+    # W is 1 / unit of what it was, so its decay is unit² of what it was
+    unit = 10.0 ** exponents[0]
+    got, expected = read(unit, weight_decay * unit**2, False), read(1, weight_decay, False)
+    assert got == pytest.approx(expected, abs=0.0034)
+
+
+@pytest.mark.filterwarnings("error:the linear probe has not converged")
+def test_decay_without_bound_leaves_a_probe_the_classes_shares():
+    (train_h, _), (test_h, _) = clusters(300), clusters(300, seed=1)
+    train_labels, test_labels = torch.arange(300) % 5 // 2, torch.zeros(300, dtype=torch.int64)
+    # shares of 0.4, 0.4 and 0.2: what is rare is never said
+    for unit, weight_decay in ((1e-30, 1e-3), (1.0, 1e30), (1e30, 1e300)):
+        got = [
+            linear_probe_accuracy(
+                train_h * unit,
+                train_labels,
+                test_h * unit,
+                test_labels + label,
+                weight_decay,
+                standardize=False,
+            )
+            for label in range(3)
+        ]
+        assert got[2] == 0
+        assert sum(got) == pytest.approx(1)
 
 
 def test_constant_dimensions_and_half_precision_do_no_harm():
