@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from mmlite import distributed
 from mmlite.support import checks
+from mmlite.support.autocast import unrounded
 
 # A shorter vector counts as one without direction: a loss refuses it where it can see it, and
 # elsewhere the gradient stays below 1e7 instead of growing without bound.
@@ -57,9 +58,10 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.2) -> Tensor:
     n = len(z1)
     if distributed.is_sharded():
         return _nt_xent_of_all(z1, z2, temperature)
-    with torch.autocast(z1.device.type, enabled=False):
-        z = torch.cat([_unit_rows(z1, "z1"), _unit_rows(z2, "z2")])
-        similarity = z @ z.T / temperature  # [2N, 2N]
+    with unrounded(z1.device):
+        # the root of τ in both factors spares a pass over their product
+        z = torch.cat([_unit_rows(z1, "z1"), _unit_rows(z2, "z2")]) / temperature**0.5
+        similarity = z @ z.T  # [2N, 2N]
         similarity.diagonal().fill_(-torch.inf)  # a view never competes with itself
         partner = torch.arange(2 * n, device=z.device).roll(n)
         return F.cross_entropy(similarity, partner)
@@ -68,12 +70,13 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.2) -> Tensor:
 def _nt_xent_of_all(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     """Return the loss over the images of all processes: each process's rows against all rows."""
     count, start = distributed.global_size(len(z1)), distributed.shard_start()
-    with torch.autocast(z1.device.type, enabled=False):
-        u1, u2 = _unit_rows(z1, "z1"), _unit_rows(z2, "z2")
+    root = temperature**0.5
+    with unrounded(z1.device):
+        u1, u2 = _unit_rows(z1, "z1") / root, _unit_rows(z2, "z2") / root
         everyone = torch.cat(
             [distributed.all_gather_rows(u1), distributed.all_gather_rows(u2)]
         )  # [2N, P]
-        similarity = torch.cat([u1, u2]) @ everyone.T / temperature  # [2n, 2N]
+        similarity = torch.cat([u1, u2]) @ everyone.T  # [2n, 2N]
         own = start + torch.arange(len(z1), device=z1.device)
         own = torch.cat([own, own + count])
         similarity = similarity.scatter(1, own[:, None], -torch.inf)
@@ -134,7 +137,7 @@ def uniformity(z: Tensor, t: float = 2.0) -> Tensor:
     check_pair("uniformity", z, z, labels=("z", "z"))
     t = checks.real("t", t, above=0)
     n = len(z)
-    with torch.autocast(z.device.type, enabled=False):
+    with unrounded(z.device):
         u = _unit_rows(z, "z")
         if n * n <= PAIRS_AT_ONCE or torch.compiler.is_compiling():
             total = _exponents(u, u, 0, t).flatten().logsumexp(0)
@@ -183,7 +186,7 @@ class _LogKernel(torch.autograd.Function):
 
 
 def _kernel_gradient(u: Tensor, total: Tensor, t: float) -> Tensor:
-    with torch.autocast(u.device.type, enabled=False):
+    with unrounded(u.device):
         shares = ((_exponents(rows, u, start, t) - total).exp() @ u for start, rows in _pieces(u))
         return 4 * t * torch.cat(list(shares))
 
@@ -205,22 +208,23 @@ def check_pair(
 
     The message calls them by their `labels`.
     """
-    for label, z in zip(labels, (z1, z2), strict=True):
-        if not checks.is_float(z):
-            kind = type(z).__name__
-            if isinstance(z, Tensor):
-                kind = f"{z.dtype}{'' if z.layout == torch.strided else f', {z.layout}'}"
-            raise ValueError(f"{name} takes floating-point tensors, but {label} is {kind}")
-    if z1.dim() != 2 or z1.shape != z2.shape or z1.shape[1] < 1:
+    if not (checks.is_float(z1) and checks.is_float(z2)):
+        label, z = (labels[1], z2) if checks.is_float(z1) else (labels[0], z1)
+        kind = type(z).__name__
+        if isinstance(z, Tensor):
+            kind = f"{z.dtype}{'' if z.layout == torch.strided else f', {z.layout}'}"
+        raise ValueError(f"{name} takes floating-point tensors, but {label} is {kind}")
+    shape = z1.shape
+    if len(shape) != 2 or shape != z2.shape or shape[1] < 1:
         if z1 is z2:
-            raise ValueError(f"{labels[0]} must be a matrix, got the shape {list(z1.shape)}")
+            raise ValueError(f"{labels[0]} must be a matrix, got the shape {list(shape)}")
         raise ValueError(
             f"{name} takes {labels[0]} and {labels[1]} of one shape [N, P], "
-            f"got {list(z1.shape)} and {list(z2.shape)}"
+            f"got {list(shape)} and {list(z2.shape)}"
         )
-    if distributed.global_size(len(z1)) < least:
+    if distributed.global_size(shape[0]) < least:
         raise ValueError(
-            f"{name} needs at least {least} images to compare, got N = {len(z1)}; "
+            f"{name} needs at least {least} images to compare, got N = {shape[0]}; "
             "is the last batch of an epoch smaller than the others?"
         )
     if z1.device != z2.device:

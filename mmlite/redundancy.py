@@ -14,9 +14,10 @@ from torch.autograd import forward_ad
 from mmlite import distributed
 from mmlite.contrastive import check_finite, check_pair
 from mmlite.support import checks
+from mmlite.support.autocast import unrounded
 from mmlite.support.scaling import over_largest
 
-STRIP = 32  # columns of a product that are taken at a time where half of it is enough
+PIECE = 2000  # rows whose squares are summed at a time: in float64 they stay in a cache
 
 
 def cross_correlation(z1: Tensor, z2: Tensor) -> Tensor:
@@ -46,7 +47,7 @@ def cross_correlation(z1: Tensor, z2: Tensor) -> Tensor:
     """
     check_pair("cross_correlation", z1, z2)
     z1, z2 = _of_one_type(z1, z2)
-    with torch.autocast(z1.device.type, enabled=False):
+    with unrounded(z1.device):
         u1, u2 = _standard_columns(z1, "z1")[0], _standard_columns(z2, "z2")[0]
         return distributed.all_reduce_sum(u1.T @ u2)
 
@@ -77,7 +78,7 @@ def barlow_twins(z1: Tensor, z2: Tensor, off_diagonal: float = 5e-3) -> Tensor:
     off_diagonal = checks.real("off_diagonal", off_diagonal, least=0)
     n, dim = z1.shape
     z1, z2 = _of_one_type(z1, z2)
-    with torch.autocast(z1.device.type, enabled=False):
+    with unrounded(z1.device):
         if n >= dim and (columns := _Columns.of(z1, z2)) is not None:
             return _BarlowTwins.apply(z1, z2, off_diagonal, columns)
         u1, u2 = _standard_columns(z1, "z1")[0], _standard_columns(z2, "z2")[0]
@@ -160,6 +161,8 @@ def rankme(z: Tensor, epsilon: float = 1e-7) -> float:
 
 def _of_one_type(z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
     """Return both in the wider of their types, at least float32."""
+    if z1.dtype == z2.dtype == torch.float32:
+        return z1, z2
     dtype = torch.promote_types(torch.promote_types(z1.dtype, z2.dtype), torch.float32)
     return z1.to(dtype), z2.to(dtype)
 
@@ -188,18 +191,25 @@ def _standard_columns(z: Tensor, name: str) -> tuple[Tensor, Tensor]:
 class _BarlowTwins(torch.autograd.Function):
     """The loss of columns that need no care, and its gradient by a formula.
 
-    With c the centered columns, ℓ their lengths and G = ∂L/∂C the gradient is
-    ∂L/∂z1 = (c2 (G / (ℓ1 ℓ2ᵀ))ᵀ − c1 Σ_j G_{ij} C_{ij} / ℓ1²), and alike for z2: centering again
-    would change nothing. That is half the passes over [N, P] that its operations take one by one.
-    Where it is differentiated once more the formula is computed from z1 and z2.
+    With u the columns of mean 0 and length 1, ℓ their lengths before and G = ∂L/∂C the gradient is
+    ∂L/∂z1 = (u2 Gᵀ − u1 Σ_j G_{ij} C_{ij}) / ℓ1, and alike for z2: centering again would change
+    nothing. At small sizes starting an operation costs most, so they are few; at large ones new
+    memory does, so they work in place. Where it is differentiated once more the formula is computed
+    from z1 and z2.
     """
 
     @staticmethod
     def forward(ctx: Any, z1: Tensor, z2: Tensor, off_diagonal: float, columns: "_Columns"):
+        u1, u2 = columns.standard.unbind()
+        correlation = u1.T @ u2
+        own = correlation.diagonal()
+        short = own - 1
         ctx.save_for_backward(z1, z2)
         ctx.off_diagonal, ctx.columns = off_diagonal, columns
-        c = columns.correlation
-        return _loss_of(c.diagonal(), c.square().sum(), off_diagonal)
+        ctx.correlation, ctx.short = correlation, short
+        # rounding can leave the difference a hair below 0
+        others = correlation.square().sum().sub_(own.dot(own)).clamp_(min=0)
+        return short.dot(short).add_(others, alpha=off_diagonal)
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
@@ -207,23 +217,21 @@ class _BarlowTwins(torch.autograd.Function):
             z1, z2 = ctx.saved_tensors
             of_z1, of_z2 = _barlow_gradient(z1, z2, ctx.off_diagonal)
             return upstream * of_z1, upstream * of_z2, None, None
-        (c1, c2), (over1, over2), correlation = ctx.columns
-        slope = correlation * (2 * ctx.off_diagonal * upstream)
-        slope.diagonal().copy_(2 * upstream * (correlation.diagonal() - 1))
-        inner = slope * correlation
-        slope.mul_(over2).mul_(over1[:, None])
-        # in place: new memory costs more here than the arithmetic
-        of_z1 = (c2 @ slope.T).addcmul_(c1, inner.sum(1) * over1.square(), value=-1)
-        of_z2 = (c1 @ slope).addcmul_(c2, inner.sum(0) * over2.square(), value=-1)
+        u1, u2 = ctx.columns.standard.unbind()
+        over1, over2 = (ctx.columns.over * (2 * upstream)).unbind()
+        half = ctx.correlation * ctx.off_diagonal  # of G
+        half.diagonal().copy_(ctx.short)
+        inner = ctx.correlation * half
+        of_z1 = (u2 @ (half.T * over1)).addcmul_(u1, inner.sum(1) * over1, value=-1)
+        of_z2 = (u1 @ (half * over2)).addcmul_(u2, inner.sum(0) * over2, value=-1)
         return of_z1, of_z2, None, None
 
 
 class _Columns(NamedTuple):
-    """Centered columns of both views [2, N, P], one over their lengths [2, P], and C [P, P]."""
+    """Both views' columns with mean 0 and length 1 [2, N, P], and one over their lengths [2, P]."""
 
-    centered: Tensor
+    standard: Tensor
     over: Tensor
-    correlation: Tensor
 
     @classmethod
     def of(cls, z1: Tensor, z2: Tensor) -> "_Columns | None":
@@ -239,22 +247,20 @@ class _Columns(NamedTuple):
         if any(forward_ad.unpack_dual(z).tangent is not None for z in (z1, z2)):
             return None
         with torch.no_grad():
-            # one operation for both views: at small sizes starting one costs most
-            centered = torch.stack([z1, z2])
-            mean = centered.mean(1)
-            squared = centered.sub_(mean[:, None]).square().sum(1)
-            rounding = (16 * torch.finfo(centered.dtype).eps) ** 2 * len(z1)
+            both = torch.stack([z1, z2])
+            mean = both.mean(1, keepdim=True)
+            squared = both.sub_(mean).square().sum(1, keepdim=True)
             try:
                 z1.data_ptr(), z2.data_ptr()  # what torch.func has wrapped has none
                 least, most = (float(value) for value in squared.aminmax())
-                constant = not float(squared.sub(mean.square(), alpha=rounding).amin()) > 0
+                farthest = max(abs(float(value)) for value in mean.aminmax())
             except RuntimeError:
                 return None
-            if constant or not (least > 1e-12 and most < 1e12):
+            rounding = (16 * torch.finfo(both.dtype).eps * farthest) ** 2 * len(z1)
+            if not (max(rounding, 1e-12) < least and most < 1e12):
                 return None
             over = squared.rsqrt_()
-            correlation = (centered[0].T @ centered[1]).mul_(over[0, :, None]).mul_(over[1])
-            return cls(centered, over, correlation)
+            return cls(both.mul_(over), over.squeeze(1))
 
 
 def _loss_of(own: Tensor, squares: Tensor, off_diagonal: float) -> Tensor:
@@ -282,10 +288,10 @@ def _spectrum(function: str, name: str, h: Tensor, center: bool) -> Tensor:
     check_finite(h.abs().amax(1, keepdim=True), name)
     exact = h.dtype == torch.float64 or h.device.type == "mps"
     rounding = 8 * torch.finfo(torch.promote_types(h.dtype, torch.float32)).eps
-    h = h.float() if h.device.type == "mps" else h.double()
     if exact:  # squares of what was float32 neither overflow nor vanish
-        h = over_largest(h, h.abs().amax())  # shares do not see it
+        h = over_largest(h if h.dtype == torch.float64 else h.float(), h.abs().amax())
     if center:
+        h = h if exact else h.double()
         column, h = h.abs().amax(0), h - h.mean(0)
         # what rounding leaves of a constant column
         h = torch.where(h.norm(dim=0) <= len(h) ** 0.5 * rounding * column, 0, h)
@@ -295,16 +301,21 @@ def _spectrum(function: str, name: str, h: Tensor, center: bool) -> Tensor:
 
 
 def _roots(h: Tensor) -> Tensor:
-    """Return the singular values of h float64 [N, D] by its squares: less than half the work.
+    """Return the singular values of h [N, D], float64, by its squares: less than half the work.
 
     What is lost among squares, below 2e-8 √D of the largest value, float32 had rounded away before.
     It counts as 0.
     """
     h = h if len(h) >= h.shape[1] else h.T
     size = h.shape[1]
-    squares = h.new_zeros(size, size)
-    for start in range(0, size, STRIP):  # a square matrix's upper half is all that is read
-        squares[start : start + STRIP, start:] = h[:, start : start + STRIP].T @ h[:, start:]
+    strip = max(32, size // 8)
+    squares = h.new_zeros(size, size, dtype=torch.float64)
+    for piece in h.split(PIECE):
+        # halves are a batch, whose products are given to a thread each
+        halves = piece.double().unflatten(0, (2 if len(piece) % 2 == 0 else 1, -1))
+        for start in range(0, size, strip):  # a square matrix's upper half is all that is read
+            part = halves[:, :, start : start + strip].mT @ halves[:, :, start:]
+            squares[start : start + strip, start:] += part.sum(0)
     values = torch.linalg.eigvalsh(squares, UPLO="U").flip(0)
-    lost = size * torch.finfo(h.dtype).eps * values[0]
+    lost = size * torch.finfo(values.dtype).eps * values[0]
     return torch.where(values > lost, values, 0).sqrt()

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from mmlite import distributed
 from mmlite.support import checks
+from mmlite.support.autocast import unrounded
 
 # RGB to YIQ (NTSC). The first row is the gray of ITU-R 601, which torchvision and PIL use too.
 YIQ = torch.tensor(
@@ -134,7 +135,7 @@ class TwoViews:
         u = distributed.local_shard(u, dim=2)
         u = u.to(images.device, non_blocking=True)
         # a crop is a matrix product, which autocast would compute in half precision
-        with torch.autocast(images.device.type, enabled=False):
+        with unrounded(images.device):
             x = images.float()
             return self._view(x, u[0], scale), self._view(x, u[1], scale)
 
