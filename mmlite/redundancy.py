@@ -285,7 +285,8 @@ def _spectrum(function: str, name: str, h: Tensor, center: bool) -> Tensor:
     """Return the singular values of h in the device's widest float, summing to 1."""
     check_pair(function, h, h, least=1, labels=(name, name))
     h = h.detach()
-    check_finite(h.abs().amax(1, keepdim=True), name)
+    if not bool(h.sum().isfinite()):  # which spares a copy of h, and may overflow
+        check_finite(h.abs().amax(1, keepdim=True), name)
     exact = h.dtype == torch.float64 or h.device.type == "mps"
     rounding = 8 * torch.finfo(torch.promote_types(h.dtype, torch.float32)).eps
     if exact:  # squares of what was float32 neither overflow nor vanish
@@ -310,9 +311,10 @@ def _roots(h: Tensor) -> Tensor:
     size = h.shape[1]
     strip = max(32, size // 8)
     squares = h.new_zeros(size, size, dtype=torch.float64)
+    memory = squares.new_empty(min(len(h), PIECE), size)  # new for each piece, it costs a tenth
     for piece in h.split(PIECE):
         # halves are a batch, whose products are given to a thread each
-        halves = piece.double().unflatten(0, (2 if len(piece) % 2 == 0 else 1, -1))
+        halves = memory[: len(piece)].copy_(piece).unflatten(0, (2 - len(piece) % 2, -1))
         for start in range(0, size, strip):  # a square matrix's upper half is all that is read
             part = halves[:, :, start : start + strip].mT @ halves[:, :, start:]
             squares[start : start + strip, start:] += part.sum(0)
