@@ -75,6 +75,7 @@ class ImageSet:
                 f"images must be uint8 of shape [N, C, H, W], "
                 f"got {self.images.dtype} of shape {list(self.images.shape)}"
             )
+        checks.channels_first("images", self.images)
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
             raise ValueError(
                 f"labels must be int64 of shape [{len(self.images)}], one for each image, "
@@ -104,9 +105,9 @@ class ImageSet:
     ) -> "ImageSet":
         """Return the images of a folder, whose subfolders are the classes, on the CPU.
 
-        Any common format is read (PNG, JPEG, WebP, TIFF, BMP, GIF, PGM; of 16 bits the upper 8),
-        turned as its camera says. What cannot be read is left out, and a `DataWarning` names it.
-        Without subfolders the images have no labels (-1).
+        Any common format is read (PNG, JPEG, WebP, TIFF, BMP, GIF, PGM; of 16 bits the upper 8,
+        floats in 0..1 times 255), turned as its camera says. What cannot be read is left out, and a
+        `DataWarning` names it. Without subfolders the images have no labels (-1).
 
         Args:
             path: the folder.

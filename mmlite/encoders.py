@@ -198,6 +198,7 @@ def _images(image_set: ImageSet | Tensor) -> tuple[Tensor, str]:
     images = checks.instance("image_set", image_set, Tensor, wanted)
     if images.dim() != 4 or not (images.dtype in WHITE or checks.is_float(images)):
         raise checks.wrong("image_set", wanted, images)
+    checks.channels_first("images", images)
     if images.dtype not in WHITE:
         check_range(images, "image_set")
     return images, "image_set"

@@ -110,6 +110,7 @@ class TwoViews:
                 f"images must be [N, C, H, W], none of them 0, got {list(images.shape)}"
             )
         if self.gray > 0 and images.shape[1] not in (1, 3):
+            checks.channels_first("images", images)
             raise ValueError(
                 f"images of {images.shape[1]} channels have no gray, which is of red, green and "
                 f"blue: make the views with gray=0, got {self.gray:g}. Of the jitter, brightness "

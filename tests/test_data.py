@@ -124,6 +124,7 @@ def test_image_set_moves_as_a_whole():
     [
         ({"images": torch.zeros(6, 1, 8, 8)}, "images must be uint8 of shape"),
         ({"images": torch.zeros(6, 8, 8, dtype=torch.uint8)}, "images must be uint8 of shape"),
+        ({"images": torch.zeros(6, 8, 8, 1, dtype=torch.uint8)}, "have their channels last"),
         ({"labels": torch.zeros(5, dtype=torch.int64)}, r"labels must be int64 of shape \[6\]"),
         ({"labels": torch.zeros(6)}, "labels must be int64"),
         ({"labels": [0] * 6}, "labels must be a tensor, got list"),

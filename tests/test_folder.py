@@ -73,6 +73,30 @@ def test_sixteen_bits_become_the_upper_eight(tmp_path):
     assert np.abs(found - values / 257.0).max() <= 0.5
 
 
+def test_floats_in_0_to_1_keep_their_brightness_and_nan_is_no_image(tmp_path):
+    (tmp_path / "a").mkdir()
+    values = np.linspace(0.2, 0.6, 64, dtype=np.float32).reshape(8, 8)
+    Image.fromarray(values).save(tmp_path / "a" / "x.tiff")
+    for name, value in (("y", np.nan), ("z", np.inf)):
+        Image.fromarray(np.where(values > 0.5, np.float32(value), values)).save(
+            tmp_path / "a" / f"{name}.tiff"
+        )
+    told = r"2 left out: a/y.tiff \(damaged \(it holds NaN or infinities\)\); a/z.tiff"
+    with pytest.warns(DataWarning, match=told):
+        found = ImageSet.from_folder(tmp_path, channels=1)
+    assert len(found) == 1
+    assert np.abs(found.images[0, 0].numpy() - 255 * values).max() <= 0.5
+
+
+def test_a_link_to_nothing_is_told(tmp_path):
+    write(tmp_path / "a" / "x.png")
+    (tmp_path / "a" / "y.png").symlink_to(tmp_path / "moved.png")
+    (tmp_path / "a" / "z.png").symlink_to(tmp_path / "a" / "x.png")
+    with pytest.warns(DataWarning, match=r"1 left out: a/y.png \(a link to nothing\)$"):
+        found = ImageSet.from_folder(tmp_path)
+    assert len(found) == 2
+
+
 def test_a_cameras_turn_is_undone(tmp_path):
     wide = np.zeros((4, 8, 3), np.uint8)
     wide[:, 4:] = 255  # its right half is bright

@@ -270,6 +270,7 @@ def test_16_bits_are_8_bits_and_more(channels):
         (torch.zeros(2, 0, 8, 8), "none of them 0"),
         (torch.zeros(2, 2, 8, 8), r"2 channels have no gray, .* gray=0, got 0\.2"),
         (torch.zeros(2, 4, 8, 8), "4 channels have no gray"),
+        (torch.zeros(2, 8, 8, 3), r"images of shape \[2, 8, 8, 3\] have their channels last"),
         (torch.zeros(2, 3, 8, 8, dtype=torch.int64), "uint16 or float, got torch.int64"),
         (torch.zeros(2, 3, 8, 8, dtype=torch.int16), "uint16 or float, got torch.int16"),
         (torch.full((2, 3, 8, 8), 255.0), "must lie in 0..1, got 255 to 255; divide"),

@@ -75,8 +75,10 @@ def _files(root: Path) -> tuple[list[Path], list[int], tuple[str, ...], dict[str
     left_out: dict[str, str] = {}
     within: dict[str, list[Path]] = {}
     for folder in folders or [root]:
-        there = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-        there = [path for path in there if not path.name.startswith(".")]
+        there = [path for path in sorted(folder.rglob("*")) if not path.name.startswith(".")]
+        gone = [path for path in there if path.is_symlink() and not path.exists()]
+        left_out |= {str(path.relative_to(root)): "a link to nothing" for path in gone}
+        there = [path for path in there if path.is_file()]
         found = [path for path in there if path.suffix.lower() in SUFFIXES]
         for path in there:
             if path.suffix.lower() not in SUFFIXES:
@@ -116,14 +118,20 @@ def _read(path: Path, size: int | None, channels: int) -> np.ndarray | str:
 
 
 def _eight_bits(image):
-    """Return an image of more bits as one of 8: 16 bits scaled, others from their least to most."""
+    """Return an image of more bits as one of 8.
+
+    Of 16 bits 0 to 65,535 become 0 to 255, of floats 0 to 1; others their least to their most.
+    """
     from PIL import Image
 
     values = np.asarray(image, dtype=np.float64)
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite([low, high]).all():
+        raise ValueError("it holds NaN or infinities")
     if image.mode.startswith("I;16"):
         low, high = 0.0, 65535.0
-    else:
-        low, high = float(values.min()), float(values.max())
+    elif image.mode.startswith("F") and low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
     scaled = (values - low) * (255 / (high - low or 1))
     return Image.fromarray(np.rint(scaled).clip(0, 255).astype(np.uint8))
 

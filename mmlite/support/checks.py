@@ -167,6 +167,16 @@ def tensor(name: str, value: Any, wanted: str = "a tensor") -> "Tensor":
     return value
 
 
+def channels_first(name: str, images: "Tensor") -> None:
+    """Raise a ValueError for square images of 1, 3 or 4 channels that stand last, [N, H, W, C]."""
+    _, first, second, last = images.shape
+    if first == second >= 8 and last in (1, 3, 4):
+        raise ValueError(
+            f"{name} of shape {list(images.shape)} have their channels last, and [N, C, H, W] is "
+            "wanted: permute(0, 3, 1, 2) of them all, or permute(2, 0, 1) of each, moves them"
+        )
+
+
 def is_float(value: Any) -> bool:
     """Whether a value is a tensor that arithmetic takes: dense, of 16, 32 or 64-bit floats."""
     import torch

@@ -111,8 +111,8 @@ def loaded(loader: DataLoader) -> Iterator[Any]:
         if isinstance(error, ValueError):
             raise ValueError(told) from error
         raise TrainingError(
-            f"the images could not be loaded ({type(error).__name__}: {told}); look at the data "
-            "set's images one by one to find the one that fails"
+            f"the images could not be loaded ({type(error).__name__}: {told}); without workers "
+            "(num_workers=0), or image by image, Python tells where"
         ) from error
 
 
@@ -145,6 +145,7 @@ def checked(batch: Any, size: int | None = None) -> Tensor:
         raise checks.wrong("a batch of the loader", wanted, images)
     if images.dtype not in WHITE and not checks.is_float(images):
         raise checks.wrong("a batch of the loader", wanted, images)
+    checks.channels_first("the loader's images", images)
     if size is not None and len(images) != size:
         raise ValueError(f"a batch of the loader has {len(images)} images where {size} were due")
     if len(images) < 2:
@@ -162,6 +163,8 @@ def _pixels(item: Any) -> Tensor:
         if image.dim() == 3:
             return image
     elif hasattr(image, "getbands"):  # PIL's, without importing it
+        if image.mode in ("1", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV"):  # no gray, red or blue
+            image = image.convert("L" if image.mode == "1" else "RGB")
         pixels = torch.from_numpy(np.array(image))
         return pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1)
     raise checks.wrong(

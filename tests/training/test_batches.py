@@ -11,6 +11,7 @@ from several import run_in
 from torch.utils.data import DataLoader, Dataset, IterableDataset, WeightedRandomSampler
 
 from mmlite import Checkpointing, ImageSet, fit
+from mmlite.training.loading import stacked
 from mmlite.training.watch import TrainingError
 
 
@@ -310,13 +311,31 @@ def ragged(image):
         (lambda image: image[0], ValueError, r"an item .*, got a tensor uint8 of shape \[2, 2\]"),
         (lambda image: image.int(), ValueError, "a batch of the loader must be images .*int32"),
         (lambda image: None, ValueError, "an item of the data set must be .*, got None"),
+        (
+            lambda image: torch.zeros(8, 8, 3, dtype=torch.uint8),
+            ValueError,
+            r"images of shape \[\d+, 8, 8, 3\] have their channels last",
+        ),
     ],
-    ids=["raises", "sizes", "NumPy", "dictionary", "flat", "int32", "None"],
+    ids=["raises", "sizes", "NumPy", "dictionary", "flat", "int32", "None", "channels last"],
 )
 def test_images_that_cannot_be_taken_are_refused_in_a_sentence(give, error, message, workers):
     with pytest.raises(error, match=message) as raised:
         trained(shuffled(Pictures(give), num_workers=workers))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV", "L", "RGB"])
+def test_a_picture_of_any_mode_is_loaded_as_it_is_seen(mode):
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    pixels[:4] = 255  # black and white, which every mode can tell
+    picture = Image.fromarray(pixels).convert(mode)
+    (found,) = stacked([picture])
+    seen = np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
+    assert found.shape[0] == (1 if mode in ("1", "L") else 3)
+    assert np.abs(found.numpy().astype(int) - seen.astype(int)).max() == 0
+    assert found[:, 0].min() > 250
+    assert found[:, 7].max() < 5
 
 
 def test_what_is_no_source_of_batches_is_refused_in_a_sentence():
