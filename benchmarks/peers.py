@@ -1,11 +1,12 @@
 """Losses and readers against their peers: the same task of both, in turn in one run.
 
-    uv run python benchmarks/peers.py [--rounds 15] [--threads 1 2] [--only barlow_twins]
+    uv run python benchmarks/peers.py [--seconds 4] [--threads 1 2] [--only barlow_twins]
         [--solo FOLDER]
 
 Losses are taken forward and backward, against lightly's and solo-learn's; readers on
 representations of the shipped images by an untrained encoder, against lightly, scikit-learn and
-PyTorch. Prints milliseconds and the median over rounds of the peer's time over ours; writes
+PyTorch. Each task gets as many rounds as fit into its seconds, at least 15. Prints milliseconds and
+the median over rounds of the peer's time over ours, with its quartiles; writes
 benchmarks/results/peers-DEVICE.json.
 
 solo-learn wants PyTorch 1.9 and cannot be installed beside a later one. The files of its losses
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from common import in_turn, median_ratio, save
+from common import in_turn, save
 from lightly.loss import BarlowTwinsLoss, NTXentLoss
 from lightly.utils.benchmarking import knn_predict
 from sklearn.linear_model import LogisticRegression
@@ -37,6 +38,7 @@ SIZES = {
     "nt_xent": ((256, 64), (512, 128), (1024, 128)),
     "barlow_twins": ((256, 64), (512, 128), (1024, 512), (256, 2048)),
 }
+LEAST_ROUNDS = 15
 TEMPERATURE, NEIGHBORS, WEIGHT_DECAY, MASKS, SHARE = 0.2, 20, 1e-3, 20, 0.8
 
 
@@ -156,7 +158,7 @@ def mask_loop(labeled) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15, help="rounds that count")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each task")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of each in turn")
     parser.add_argument("--only", default="", help="tasks whose name begins so")
     parser.add_argument("--solo", type=Path, metavar="FOLDER", help="where solo-learn's files are")
@@ -171,12 +173,20 @@ def main() -> None:
                     continue
                 with threadpool_limits(threads), warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    seconds = in_turn({"mmlite": ours, "peer": theirs}, options.rounds)
+                    both = {"mmlite": ours, "peer": theirs}
+                    first = sum(times[0] for times in in_turn(both, 1).values())
+                    seconds = in_turn(both, max(LEAST_ROUNDS, int(options.seconds / first)))
+                ratios = [b / a for a, b in zip(*seconds.values(), strict=True)]
+                low, middle, high = statistics.quantiles(ratios, n=4)
                 row = f"{name}; {peer}; {threads} thread{'s' * (threads > 1)}"
                 figures[row] = {
                     f"milliseconds, {who}": round(1e3 * statistics.median(times), 3)
                     for who, times in seconds.items()
-                } | {"peer over ours": round(median_ratio(seconds["peer"], seconds["mmlite"]), 2)}
+                } | {
+                    "rounds": len(ratios),
+                    "peer over ours": round(middle, 2),
+                    "quartiles": [round(low, 2), round(high, 2)],
+                }
                 print(row, figures[row], flush=True)
     if not options.only:
         command = f"uv run python benchmarks/peers.py{' --solo FOLDER' * bool(options.solo)}"
