@@ -202,14 +202,9 @@ class _BarlowTwins(torch.autograd.Function):
     def forward(ctx: Any, z1: Tensor, z2: Tensor, off_diagonal: float, columns: "_Columns"):
         u1, u2 = columns.standard.unbind()
         correlation = u1.T @ u2
-        own = correlation.diagonal()
-        short = own - 1
         ctx.save_for_backward(z1, z2)
-        ctx.off_diagonal, ctx.columns = off_diagonal, columns
-        ctx.correlation, ctx.short = correlation, short
-        # rounding can leave the difference a hair below 0
-        others = correlation.square().sum().sub_(own.dot(own)).clamp_(min=0)
-        return short.dot(short).add_(others, alpha=off_diagonal)
+        ctx.off_diagonal, ctx.columns, ctx.correlation = off_diagonal, columns, correlation
+        return _loss_of(correlation.diagonal(), correlation.square().sum(), off_diagonal)
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
@@ -220,7 +215,7 @@ class _BarlowTwins(torch.autograd.Function):
         u1, u2 = ctx.columns.standard.unbind()
         over1, over2 = (ctx.columns.over * (2 * upstream)).unbind()
         half = ctx.correlation * ctx.off_diagonal  # of G
-        half.diagonal().copy_(ctx.short)
+        half.diagonal().copy_(ctx.correlation.diagonal()).sub_(1)
         inner = ctx.correlation * half
         of_z1 = (u2 @ (half.T * over1)).addcmul_(u1, inner.sum(1) * over1, value=-1)
         of_z2 = (u1 @ (half * over2)).addcmul_(u2, inner.sum(0) * over2, value=-1)
@@ -266,8 +261,9 @@ class _Columns(NamedTuple):
 def _loss_of(own: Tensor, squares: Tensor, off_diagonal: float) -> Tensor:
     """Return equation 1 of C's diagonal and the sum of all its squares."""
     # rounding can leave the difference a hair below 0
-    others = (squares - own.square().sum()).clamp(min=0)
-    return (1 - own).square().sum() + off_diagonal * others
+    others = (squares - own.dot(own)).clamp(min=0)
+    short = 1 - own
+    return short.dot(short) + off_diagonal * others
 
 
 def _barlow_gradient(z1: Tensor, z2: Tensor, off_diagonal: float) -> tuple[Tensor, Tensor]:
