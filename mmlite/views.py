@@ -205,10 +205,13 @@ def check_range(images: Tensor, name: str = "images") -> None:
     """Raise a ValueError unless all is within 0..1, up to what arithmetic in bfloat16 leaves."""
     low, high = (float(value) for value in images.aminmax()) if images.numel() else (0.0, 1.0)
     if not (low >= -0.01 and high <= 1.01):  # NaN is not either
-        raise ValueError(
-            f"{name} of float must lie in 0..1, got {low:.4g} to {high:.4g}; divide 0..255 by "
-            "255, or give them as uint8"
-        )
+        if not math.isfinite(high - low):
+            fix = "look where they are read or computed"
+        elif low < 0:
+            fix = "take off what normalizes them"
+        else:
+            fix = "divide 0..255 by 255, or give them as uint8"
+        raise ValueError(f"{name} of float must lie in 0..1, got {low:.4g} to {high:.4g}; {fix}")
 
 
 def triangle(start: Tensor, extent: Tensor, size: int, out: int) -> Tensor:
