@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[2]
 FROM = {
     "": "01",
     "support": "01",
+    "support.autocast": "01",
     "support.checks": "01",
     "support.columns": "01",
     "support.devices": "01",
