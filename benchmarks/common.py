@@ -37,7 +37,16 @@ def in_turn(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict
 
 def median_ratio(slow: list[float], fast: list[float]) -> float:
     """Return the median over rounds of slow / fast."""
-    return statistics.median(s / f for s, f in zip(slow, fast, strict=True))
+    return statistics.median(_ratios(slow, fast))
+
+
+def ratio_quartiles(slow: list[float], fast: list[float]) -> list[float]:
+    """Return the quartiles over two rounds or more of slow / fast; the second is the median."""
+    return statistics.quantiles(_ratios(slow, fast), n=4)
+
+
+def _ratios(slow: list[float], fast: list[float]) -> list[float]:
+    return [s / f for s, f in zip(slow, fast, strict=True)]
 
 
 def summarize(

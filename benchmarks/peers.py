@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from common import in_turn, save
+from common import in_turn, ratio_quartiles, save
 from lightly.loss import BarlowTwinsLoss, NTXentLoss
 from lightly.utils.benchmarking import knn_predict
 from sklearn.linear_model import LogisticRegression
@@ -176,14 +176,13 @@ def main() -> None:
                     both = {"mmlite": ours, "peer": theirs}
                     first = sum(times[0] for times in in_turn(both, 1).values())
                     seconds = in_turn(both, max(LEAST_ROUNDS, int(options.seconds / first)))
-                ratios = [b / a for a, b in zip(*seconds.values(), strict=True)]
-                low, middle, high = statistics.quantiles(ratios, n=4)
+                low, middle, high = ratio_quartiles(seconds["peer"], seconds["mmlite"])
                 row = f"{name}; {peer}; {threads} thread{'s' * (threads > 1)}"
                 figures[row] = {
                     f"milliseconds, {who}": round(1e3 * statistics.median(times), 3)
                     for who, times in seconds.items()
                 } | {
-                    "rounds": len(ratios),
+                    "rounds": len(seconds["mmlite"]),
                     "peer over ours": round(middle, 2),
                     "quartiles": [round(low, 2), round(high, 2)],
                 }
