@@ -95,6 +95,9 @@ def test_a_link_to_nothing_is_told(tmp_path):
     with pytest.warns(DataWarning, match=r"1 left out: a/y.png \(a link to nothing\)$"):
         found = ImageSet.from_folder(tmp_path)
     assert len(found) == 2
+    (tmp_path / "b").symlink_to(tmp_path / "moved", target_is_directory=True)
+    with pytest.warns(DataWarning, match=r"2 left out: a/y.png \(.*\); b \(a link to nothing\)$"):
+        ImageSet.from_folder(tmp_path)
 
 
 def test_a_cameras_turn_is_undone(tmp_path):

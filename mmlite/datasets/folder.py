@@ -13,6 +13,7 @@ from mmlite.support.errors import first_line
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 NAMED = 5  # files that a warning names
+LOST = "a link to nothing"
 
 
 class DataWarning(UserWarning):
@@ -76,8 +77,7 @@ def _files(root: Path) -> tuple[list[Path], list[int], tuple[str, ...], dict[str
     within: dict[str, list[Path]] = {}
     for folder in folders or [root]:
         there = [path for path in sorted(folder.rglob("*")) if not path.name.startswith(".")]
-        gone = [path for path in there if path.is_symlink() and not path.exists()]
-        left_out |= {str(path.relative_to(root)): "a link to nothing" for path in gone}
+        left_out |= {str(path.relative_to(root)): LOST for path in there if _is_lost(path)}
         there = [path for path in there if path.is_file()]
         found = [path for path in there if path.suffix.lower() in SUFFIXES]
         for path in there:
@@ -87,14 +87,20 @@ def _files(root: Path) -> tuple[list[Path], list[int], tuple[str, ...], dict[str
             within[folder.name] = found
         elif folders:
             left_out[folder.name] = "a folder without images"
-    for path in visible:
-        if folders and path.is_file():
+    for path in visible if folders else []:
+        if path.is_file():
             left_out[path.name] = "in no class's folder"
+        elif _is_lost(path):  # it may have been a class
+            left_out[path.name] = LOST
     files = [path for found in within.values() for path in found]
     if not folders:
         return files, [-1] * len(files), (), left_out
     labels = [label for label, found in enumerate(within.values()) for _ in found]
     return files, labels, tuple(within), left_out
+
+
+def _is_lost(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def _read(path: Path, size: int | None, channels: int) -> np.ndarray | str:
